@@ -1,0 +1,95 @@
+# The first call builds .venv from the lock files, later calls find it ready. Without an environment by hand:
+#   make train      train the methods on the digits and compare them
+#   make test       the tests, without the slow ones (make test-all: all of them)
+#   make lint types layers wheel lock clean
+# The environment is made with uv where it is installed, else with python3's venv and pip.
+
+PYTHON ?= python3
+UV     := $(shell command -v uv 2>/dev/null)
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+ifneq ($(UV),)
+make_venv   = $(UV) venv --quiet --python '$(PYTHON)' --allow-existing $(VENV)
+pip_install = @$(UV) pip install --quiet --python $(BIN)/python
+else
+make_venv   = $(PYTHON) -m venv $(VENV)
+# An environment that uv made has no pip.
+pip_install = @$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip >/dev/null; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: train install install-dev test test-all lint format types layers wheel lock clean
+
+train: install
+	$(BIN)/pnn compare examples/digits.toml $(ARGS)
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+test: install-dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: install-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install-dev
+	$(BIN)/mypy
+
+layers: install-dev
+	$(BIN)/lint-imports
+
+wheel: install-dev
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation
+
+# Keeps the pins that still fit; make lock ARGS=--upgrade takes the newest of everything.
+compile = pip compile pyproject.toml --quiet --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+lock:
+ifneq ($(UV),)
+	$(UV) $(compile) $(ARGS) --output-file requirements.lock
+	$(UV) $(compile) $(ARGS) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+else
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(MAKE) lock UV=.venv-lock/bin/uv ARGS='$(ARGS)'
+	rm -rf .venv-lock
+endif
+
+clean:
+	rm -rf $(VENV) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find physics algorithms orchestrator tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps: older than their lock file means that it is installed anew.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "This needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name a newer one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(make_venv)
+
+$(VENV)/.locked: requirements.lock | $(BIN)/python
+	@echo "Installing the locked packages into $(VENV) (some 300 MB, once) ..."
+	$(pip_install) --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(pip_install) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing the tools of development ..."
+	$(pip_install) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,34 @@
+"""The methods by name: one line each. Others come through the entry-point group `pnn.algorithms`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+GROUP = "pnn.algorithms"
+
+METHODS = {
+    "spsa": "algorithms.methods.spsa:SPSA",
+    "physics-aware": "algorithms.methods.backprop:PhysicsAware",
+    "in-silico": "algorithms.methods.backprop:InSilico",
+    "in-silico-noise": "algorithms.methods.backprop:InSilicoNoise",
+    "dfa": "algorithms.methods.dfa:DFA",
+    "phyll": "algorithms.methods.phyll:PhyLL",
+}
+
+
+def names() -> list[str]:
+    """Every known name; nothing is imported."""
+    return [*METHODS, *(e.name for e in entry_points(group=GROUP) if e.name not in METHODS)]
+
+
+@cache
+def load(name: str) -> type:
+    """The class of a method. Raises KeyError if the name is unknown."""
+    if name in METHODS:
+        module, _, cls = METHODS[name].partition(":")
+        return getattr(import_module(module), cls)
+    for entry in entry_points(group=GROUP, name=name):
+        return entry.load()
+    raise KeyError(name)

@@ -1,0 +1,136 @@
+"""The compiled pieces of a step: what happens to one item in one stage. Their shapes are fixed by the run file.
+
+Stages are compiled one by one, never fused with a neighbour, so that a worker boundary between two of them changes no bit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from algorithms.contracts import Algorithm, Trace, View
+from orchestrator.core.plan import StagePlan
+from physics import twin
+from physics.contracts import Model
+
+Array = Any
+Tree = Any
+
+
+def _encode(how: str, h: Array) -> Array:
+    if how == "clip":
+        return jnp.clip(h, -1.0, 1.0)
+    if how == "peak":
+        return h / jnp.maximum(jnp.max(jnp.abs(h), axis=-1, keepdims=True), 1.0)
+    return h
+
+
+encode = partial(jax.jit, static_argnums=0)(_encode)
+
+
+@partial(jax.jit, static_argnums=0)
+def encode_vjp(how: str, h: Array, cot_x: Array) -> Array:
+    """Cotangent of what came in."""
+    return jax.vjp(partial(_encode, how), h)[1](cot_x)[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def decode(model: Model, direction: Any, digital: Tree, v: Array, delta: tuple | None) -> Array:
+    """v [rows, batch, n_out] -> h; each row with its own perturbed digital parameters if there is a delta."""
+
+    def row(v: Array, probe: Array, scale: Array) -> Array:
+        params = digital
+        if delta is not None:
+            params = jax.tree.map(lambda p, d: p + scale * d, digital, direction(delta[0], probe)["digital"])
+        return jax.vmap(lambda v: model.decode(params, v))(v)
+
+    if delta is None:
+        return jax.vmap(lambda v: row(v, None, None))(v)
+    return jax.vmap(row)(v, delta[1], delta[2])
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def respond_twin(
+    model: Model, direction: Any, noisy: bool, device: Tree, x: Array, delta: tuple | None, row_keys: Array
+) -> Array:
+    """The twin's outputs [rows, batch, n_out] for x [1 or rows, batch, n_in]."""
+
+    def row(x: Array, key: Any, probe: Array, scale: Array) -> Array:
+        params = device
+        if delta is not None:
+            params = jax.tree.map(lambda p, d: p + scale * d, device, direction(delta[0], probe)["device"])
+        return twin.respond(model, params, x, key if noisy else None)
+
+    x = jnp.broadcast_to(x, (row_keys.shape[0], *x.shape[1:]))
+    if delta is None:
+        return jax.vmap(lambda x, k: row(x, k, None, None))(x, row_keys)
+    return jax.vmap(row)(x, row_keys, delta[1], delta[2])
+
+
+def join(parts: list[Array], by: str) -> Array:
+    """Outputs of the tiles of a stage, in order: side by side, or summed."""
+    if len(parts) == 1:
+        return parts[0]
+    return jnp.concatenate(parts, axis=-1) if by == "outputs" else _add(parts)
+
+
+def join_cotangents(parts: list[Array], by: str) -> Array:
+    """Cotangents of the inputs of the tiles: the transpose of how they were handed out."""
+    return join(parts, "inputs" if by == "outputs" else "outputs")
+
+
+@jax.jit
+def _add(parts: list[Array]) -> Array:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def tile_input(stage: StagePlan, tile: int, x: Array) -> Array:
+    """The part of the stage's input that a tile sees."""
+    lo, hi = stage.slices[tile]
+    return x[..., lo:hi] if stage.tile_by == "inputs" and len(stage.tiles) > 1 else x
+
+
+def _vjp(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: Array) -> tuple[Tree, Array]:
+    """`twin.vjp` of one tile for one row: v and cot_h are of the joined stage, x of the tile."""
+    digital, cot_v = twin.decode_vjp(stage.whole, params, v, cot_h)
+    if stage.tile_by == "outputs" and len(stage.tiles) > 1:
+        lo, hi = stage.slices[tile]
+        cot_v = cot_v[..., lo:hi]
+    device, cot_x = twin.device_vjp(stage.tiles[tile], params, x, cot_v)
+    return {"device": device, "digital": digital}, cot_x
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def pull(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: Array) -> Array:
+    """cot_x of one tile, [rows, batch, n_in], without learning."""
+    return jax.vmap(lambda x, v, c: _vjp(stage, tile, params, x, v, c)[1])(x, v, cot_h)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def learn(
+    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, params: Tree, key: Any, trace: Trace, signal: Any
+) -> tuple[Tree, Array | None]:
+    """(gradient of a tile summed over the item, cot_x or None)."""
+    view = View(params, key, stage.index, stages, partial(_vjp, stage, tile, params))
+    return algorithm.learn(view, trace, signal)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def score(algorithm: Algorithm, stage: StagePlan, stages: int, params: Tree, key: Any, trace: Trace) -> Array | None:
+    """Class scores of one stage, [classes, batch]."""
+    view = View(params, key, stage.index, stages, partial(_vjp, stage, 0, params))
+    return algorithm.score(view, trace)
+
+
+@jax.jit
+def twin_keys(key: Any, words: Array, rows: Array) -> Any:
+    """One key for each row of the twin's noise."""
+    for word in words:
+        key = jax.random.fold_in(key, word)
+    return jax.vmap(lambda r: jax.random.fold_in(key, r))(rows)

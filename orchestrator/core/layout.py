@@ -1,0 +1,85 @@
+"""Who does what: workers in lanes, a lane split into segments. The only place that knows the number of workers.
+
+A LANE is a set of workers that hold one whole network between them; lanes are clones of each other and share the items
+(item i goes to lane i mod lanes). Within a lane a SEGMENT is a run of stages that no worker boundary cuts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core.plan import Item, Plan
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Stages first..last (exclusive) on `workers` (several only if one stage is cut into tiles).
+
+    last == stages + 1 if the segment ends with the readout, which counts as stage number `stages`.
+    """
+
+    workers: tuple[int, ...]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Lane:
+    """`home[(stage, tile)]` is the worker that holds it; the readout is at `home[(stages, 0)]`."""
+
+    index: int
+    home: dict[tuple[int, int], int]
+    segments: tuple[Segment, ...]
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        return tuple(sorted(set(self.home.values())))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The lanes of `workers` workers."""
+
+    plan: Plan
+    workers: int
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        width = min(self.workers, self._split)
+        starts = range(0, self.workers, width)
+        return tuple(
+            self._lane(i, tuple(range(lo, min(lo + width, self.workers)))) for i, lo in enumerate(starts)
+        )
+
+    @property
+    def _split(self) -> int:
+        """Workers that one network is divided among."""
+        placement = self.plan.run.train.placement
+        if placement == "stages":
+            return len(self.plan.stages)
+        return max(len(s.tiles) for s in self.plan.stages) if placement == "tiles" else 1
+
+    def _lane(self, index: int, workers: tuple[int, ...]) -> Lane:
+        stages, n = self.plan.stages, len(workers)
+        by_stage = self.plan.run.train.placement == "stages"
+        home = {}
+        for s in stages:
+            for t in range(len(s.tiles)):
+                home[(s.index, t)] = workers[s.index * n // len(stages)] if by_stage else workers[t % n]
+        hosts = [tuple(dict.fromkeys(home[(s.index, t)] for t in range(len(s.tiles)))) for s in stages]
+        hosts.append(hosts[-1][:1])  # the readout
+        home[(len(stages), 0)] = hosts[-1][0]
+        segments: list[Segment] = []
+        for s, here in enumerate(hosts):
+            if segments and segments[-1].workers == here and len(here) == 1:
+                segments[-1] = Segment(here, segments[-1].first, s + 1)
+            else:
+                segments.append(Segment(here, s, s + 1))
+        return Lane(index, home, tuple(segments))
+
+    def lane_of(self, worker: int) -> Lane:
+        return next(lane for lane in self.lanes if worker in lane.home.values())
+
+    def mine(self, lane: Lane, items: tuple[Item, ...]) -> list[Item]:
+        """The items of a lane."""
+        return [item for item in items if item.index % len(self.lanes) == lane.index]

@@ -1,0 +1,64 @@
+"""The ledger: what devices reported, exactly, by worker and in total.
+
+Sums are rational numbers, so the total does not depend on the order of arrival or on how the work was divided.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """One reading's account. passes: a share of the stack (one tile of one of S stages is 1 / (S tiles))."""
+
+    passes: Fraction
+    calls: int
+    writes: int
+    seconds: Fraction | None
+    joules: Fraction | None
+
+
+ZERO = Entry(Fraction(0), 0, 0, Fraction(0), Fraction(0))
+
+
+def add(a: Entry, b: Entry) -> Entry:
+    """Sums; unknown plus anything is unknown."""
+    seconds = None if a.seconds is None or b.seconds is None else a.seconds + b.seconds
+    joules = None if a.joules is None or b.joules is None else a.joules + b.joules
+    return Entry(a.passes + b.passes, a.calls + b.calls, a.writes + b.writes, seconds, joules)
+
+
+def exact(value: float | None) -> Fraction | None:
+    return None if value is None else Fraction(value)
+
+
+@dataclass
+class Ledger:
+    """kind "train" or "evaluate" -> worker -> Entry; and bytes that crossed between coordinator and workers."""
+
+    by_worker: dict[str, dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    wire_bytes: int = 0
+
+    def add(self, kind: str, worker: int, entry: Entry) -> None:
+        self.by_worker[kind][worker] = add(self.by_worker[kind].get(worker, ZERO), entry)
+
+    def total(self, kind: str = "train") -> Entry:
+        total = ZERO
+        for entry in self.by_worker[kind].values():
+            total = add(total, entry)
+        return total
+
+
+def plain(entry: Entry) -> dict[str, Any]:
+    """Numbers for people and JSON."""
+    passes = entry.passes
+    return {
+        "passes": int(passes) if passes.denominator == 1 else float(passes),
+        "calls": entry.calls,
+        "writes": entry.writes,
+        "device_seconds": None if entry.seconds is None else float(entry.seconds),
+        "joules": None if entry.joules is None else float(entry.joules),
+    }

@@ -1,0 +1,295 @@
+"""The plan of a run: its stages, groups and items of work. A pure function of the run file; workers do not enter it.
+
+An ITEM is the smallest piece of work: one replica, some rows (settings of the parameters), some samples of the batch. Its
+shape is fixed by the run file, so its bits are the same on any worker; workers only divide the items among them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from algorithms import registry as methods
+from algorithms.contracts import AS_IS, Algorithm, Passes
+from orchestrator.core.optimiser import Optimiser
+from orchestrator.problems import Problem
+from physics import registry as substrates
+from physics.contracts import MEASURE, TILE, Model
+
+if TYPE_CHECKING:
+    from orchestrator.runfile import Run, Stage
+
+
+class Item(NamedTuple):
+    """One replica, some rows of a group's passes, samples lo..hi of the batch."""
+
+    index: int
+    replica: int
+    rows: tuple[int, ...]
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: `whole` decodes; `tiles` are measured, tile t over `slices[t]` of the outputs or of the inputs."""
+
+    index: int
+    n_in: int
+    n_out: int
+    whole: Model
+    tiles: tuple[Model, ...]
+    slices: tuple[tuple[int, int], ...]
+    tile_by: str
+    encode: str
+    trained: bool
+    driven: bool
+    group: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Consecutive stages with one method."""
+
+    index: int
+    first: int
+    last: int  # inclusive
+    algorithm: Algorithm
+    optimiser: Optimiser
+    passes: Passes
+
+    @property
+    def margin(self) -> float:
+        """How far a perturbed write may lie from the parameters: commits keep this distance from the limits."""
+        return max(map(abs, self.passes.scale)) if self.passes.perturbs == "params" else 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that workers and coordinator must agree on, built from a run and the shape of its data."""
+
+    run: Run
+    stages: tuple[StagePlan, ...]
+    groups: tuple[Group, ...]
+    n_features: int
+    n_classes: int
+    overlay: bool
+
+    @property
+    def replicas(self) -> int:
+        return self.run.fleet.replicas
+
+    @property
+    def seed(self) -> int:
+        return self.run.train.seed
+
+    @property
+    def chip_seed(self) -> int:
+        seed = self.run.fleet.seed
+        return self.seed if seed is None else seed
+
+    def copy_of(self, replica: int) -> int:
+        """Which set of parameters a replica holds: its own, or the one that all tied replicas share."""
+        return replica if self.run.fleet.share == "own" else 0
+
+    @property
+    def copies(self) -> int:
+        return self.replicas if self.run.fleet.share == "own" else 1
+
+    @cached_property
+    def items(self) -> tuple[tuple[Item, ...], ...]:
+        """Training items of each group, in the order in which everything about them is summed."""
+        return tuple(self._items(g.passes, g.algorithm.spread) for g in self.groups)
+
+    def _items(self, passes: Passes, spread: str) -> tuple[Item, ...]:
+        batch, chunk = self.run.train.batch, min(self.run.train.chunk, self.run.train.batch)
+        if spread == "probes":
+            parts = [(rows, 0, batch) for rows in bundles(passes.probe, self.run.train.rows)]
+        else:
+            rows = tuple(range(len(passes)))
+            parts = [(rows, lo, lo + chunk) for lo in range(0, batch, chunk)]
+        own = self.run.fleet.share == "own"
+        found = []
+        for replica in range(self.replicas if own else 1):
+            for i, (rows, lo, hi) in enumerate(parts):
+                found.append(Item(len(found), replica if own else i % self.replicas, rows, lo, hi))
+        return tuple(found)
+
+    def evaluation_items(self, samples: int) -> tuple[Item, ...]:
+        """Items of one evaluation of all replicas; the last chunk of each is padded."""
+        chunk = self.run.train.evaluate_chunk
+        rows = tuple(range(len(self.predicts)))
+        spans = [(lo, min(lo + chunk, samples)) for lo in range(0, samples, chunk)]
+        return tuple(
+            Item(r * len(spans) + i, r, rows, lo, hi) for r in range(self.replicas) for i, (lo, hi) in enumerate(spans)
+        )
+
+    @cached_property
+    def predicts(self) -> Passes:
+        """The passes of one prediction: those of the group that holds the last stage."""
+        return self.groups[-1].algorithm.predict(self.n_classes)
+
+    def rows_at(self, group: Group, passes: Passes, item: Item, stage: int) -> tuple[tuple[int, ...], bool]:
+        """(rows that a stage runs for an item, whether they are perturbed there); no rows: the stage is not run.
+
+        Below its group all rows are alike unless their labels differ, and run once.
+        """
+        if group.algorithm.signal == "none" and stage > group.last and passes is group.passes:
+            return (), False
+        alike = len(set(passes.label)) == 1
+        if alike and (stage < group.first or passes.perturbs == "nothing"):
+            return item.rows[:1], False
+        inside = group.first <= stage <= group.last
+        return item.rows, passes.perturbs == "params" and inside and self.stages[stage].trained
+
+    def parameters(self) -> tuple[int, int]:
+        """(physical, digital) trained parameters of one copy."""
+        import math
+
+        import jax
+
+        counts = {"device": 0, "digital": 0}
+        for stage in self.stages:
+            for model in stage.tiles if stage.trained else ():
+                shapes = jax.eval_shape(model.init, jax.random.key(0))
+                for part in counts:
+                    counts[part] += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes[part]))
+        return counts["device"], counts["digital"]
+
+
+def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
+    """Rows in bundles of at most `rows`, never cutting a probe: its + and - passes run on one chip."""
+    groups: dict[int, list[int]] = {}
+    for row, probe in enumerate(probes):
+        groups.setdefault(probe, []).append(row)
+    found: list[list[int]] = [[]]
+    for members in groups.values():
+        if found[-1] and len(found[-1]) + len(members) > rows:
+            found.append([])
+        found[-1] += members
+    return [tuple(b) for b in found]
+
+
+def build(run: Run, n_features: int, n_classes: int) -> Plan:
+    """The plan of a valid run."""
+    specs = [stage.method or run.method for stage in run.network]
+    algorithms = [methods.load(m.name)(**m.options) for m in specs]
+    bounds: list[list[int]] = []
+    for i, spec in enumerate(specs):
+        if bounds and specs[bounds[-1][1]] == spec:
+            bounds[-1][1] = i
+        else:
+            bounds.append([i, i])
+    groups = []
+    for g, (first, last) in enumerate(bounds):
+        algorithm = algorithms[first]
+        groups.append(
+            Group(g, first, last, algorithm, Optimiser.of(specs[first], run.train.steps), algorithm.passes())
+        )
+    overlay = any(label != AS_IS for g in groups for label in (*g.passes.label, *g.algorithm.predict(2).label))
+    group_of = {i: g.index for g in groups for i in range(g.first, g.last + 1)}
+    stages, width = [], n_features + (n_classes if overlay else 0)
+    for i, spec in enumerate(run.network):
+        stages.append(_stage(run, i, spec, width, group_of[i]))
+        width = spec.size
+    return Plan(run, tuple(stages), tuple(groups), n_features, n_classes, overlay)
+
+
+def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
+    cls = substrates.load(spec.substrate)
+    fleet = {k: v for k, v in run.fleet.options.items() if k in cls.__dataclass_fields__}
+    options = {**fleet, **spec.options, "decode_as": spec.decode}
+
+    def model(n_in: int, n_out: int) -> Model:
+        return cls(n_in=n_in, n_out=n_out, **options)
+
+    whole = model(n_in, spec.size)
+    length = spec.size if spec.tile_by == "outputs" else n_in
+    cuts = [length * t // spec.tiles for t in range(spec.tiles + 1)]
+    slices = tuple(zip(cuts[:-1], cuts[1:], strict=True))
+    if spec.tiles == 1:
+        tiles = (whole,)
+    elif spec.tile_by == "outputs":
+        tiles = tuple(model(n_in, hi - lo) for lo, hi in slices)
+    else:
+        tiles = tuple(model(hi - lo, spec.size) for lo, hi in slices)
+    driven = spec.device == "driven"
+    return StagePlan(
+        i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group
+    )
+
+
+def plan_problems(run: Run, where: tuple) -> list[Problem]:
+    """What only the plan can show: sizes that do not chain, methods that a stage cannot do, work that cannot be cut."""
+    from orchestrator.core.task import dataset
+
+    try:
+        data = dataset(run.data)
+    except ValueError as error:
+        return [Problem(("data",), run.data.name, f"cannot be used: {error}")]
+    n_features, n_classes = data.x_train.shape[1], data.n_classes
+    network = ("network",) if where == ("method",) or "network" not in _entry(run, where) else (*where, "network")
+    try:
+        plan = build(run, n_features, n_classes)
+    except (ValueError, TypeError) as error:
+        return [Problem(network, None, f"cannot be built: {error}", unknown=True)]
+    found = []
+    last = run.network[-1]
+    if last.size != n_classes:
+        at = (*network, len(run.network) - 1, "size")
+        found.append(Problem(at, last.size, f"does not fit {run.data.name}", allowed=f"{n_classes}, its classes"))
+    if run.train.batch % min(run.train.chunk, run.train.batch):
+        allowed = f"a divisor of train.batch = {run.train.batch}"
+        found.append(Problem(("train", "chunk"), run.train.chunk, "does not divide the batch", allowed=allowed))
+    if not any(s.trained for s in plan.stages):
+        found.append(Problem(network, None, "has no trained stage", allowed="trained = true in one", unknown=True))
+    for group in plan.groups:
+        name = (run.network[group.first].method or run.method).name
+        for stage in plan.stages[group.first : group.last + 1]:
+            found += _stage_problems(run, plan, group, stage, name, (*network, stage.index))
+        if group.algorithm.route == "chain":
+            for stage in plan.stages[group.last + 1 :]:
+                if not set(group.algorithm.pull) & stage.whole.capabilities:
+                    found.append(
+                        Problem(
+                            (*network, stage.index, "substrate"),
+                            run.network[stage.index].substrate,
+                            f"offers no way back for {name} below it",
+                            allowed=f"a substrate with one of {sorted(group.algorithm.pull)}",
+                        )
+                    )
+    return found
+
+
+def _entry(run: Run, where: tuple) -> dict:
+    entry = run.compare.entries.get(where[1]) if run.compare and len(where) > 1 else None
+    return entry.model_dump(exclude_none=True) if entry else {}
+
+
+def _stage_problems(
+    run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: tuple
+) -> list[Problem]:
+    found = []
+    spec = run.network[stage.index]
+    offers = stage.whole.capabilities | {MEASURE}
+    physical = bool(stage.whole.ports.params)
+    missing = group.algorithm.needs(physical) - offers if stage.trained else frozenset()
+    if missing:
+        fits = [n for n in methods.METHODS if not (methods.load(n)().needs(physical) - offers)]
+        found.append(
+            Problem(
+                (*at, "substrate"), spec.substrate, f"cannot be trained by {name}: it lacks {sorted(missing)}",
+                allowed=fits,
+            )
+        )
+    if spec.tiles > 1:
+        if TILE not in stage.whole.capabilities:
+            found.append(Problem((*at, "tiles"), spec.tiles, f"cannot cut {spec.substrate}", allowed="1"))
+        length = stage.n_out if stage.tile_by == "outputs" else stage.n_in
+        if spec.tiles > length:
+            found.append(Problem((*at, "tiles"), spec.tiles, f"are more than the {stage.tile_by}", allowed=f"1 to {length}"))
+        if group.algorithm.route == "local" and stage.trained:
+            wrong = f"cannot cut a stage trained by {name}: its loss is over the whole stage"
+            found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed="1"))
+    return found

@@ -1,0 +1,80 @@
+"""The task: the batch of a step, the labels laid over it, and the readout with its loss and error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from algorithms.contracts import AS_IS, RIGHT, WRONG
+from orchestrator.core import keys
+from orchestrator.data import DataError, Dataset, load, split
+
+if TYPE_CHECKING:
+    from orchestrator.runfile import Data
+
+Array = Any
+
+
+@lru_cache(maxsize=4)
+def dataset(spec: Data) -> Dataset:
+    """The data set of a run file, checked. Raises `DataError`."""
+    data = split(load(spec.name, path=spec.path, size=spec.size), spec.part)
+    n = spec.train_samples
+    if n is None:
+        return data
+    if n > len(data.x_train):
+        raise DataError(f"{spec.name} has {len(data.x_train)} training samples, train_samples asks for {n}.")
+    return replace(data, x_train=data.x_train[:n], y_train=data.y_train[:n])
+
+
+class Batch(NamedTuple):
+    """x [batch, features], y [batch], wrong [batch]: another label for each."""
+
+    x: np.ndarray
+    y: np.ndarray
+    wrong: np.ndarray
+
+
+def batch(data: Dataset, seed: int, step: int, size: int) -> Batch:
+    """The batch of a step, a pure function of (seed, step)."""
+    index = keys.batch_indices(seed, step, size, len(data.x_train))
+    y = data.y_train[index]
+    return Batch(data.x_train[index], y, keys.wrong_labels(seed, step, y, data.n_classes))
+
+
+def test_batch(data: Dataset, lo: int, hi: int, size: int) -> Batch:
+    """Test samples lo..hi, the last one repeated up to `size`."""
+    index = np.minimum(np.arange(lo, lo + size), hi - 1)
+    return Batch(data.x_test[index], data.y_test[index], data.y_test[index])
+
+
+def lay(batch: Batch, labels: tuple[int, ...], n_classes: int, overlay: bool) -> np.ndarray:
+    """Network input [rows, batch, n]: one row if all labels are alike. Without a label the overlay is neutral (0)."""
+    labels = labels[:1] if len(set(labels)) == 1 else labels
+    if not overlay:
+        return np.broadcast_to(batch.x, (len(labels), *batch.x.shape))
+    rows = np.zeros((len(labels), *batch.y.shape, batch.x.shape[1] + n_classes), np.float32)
+    rows[:, :, : batch.x.shape[1]] = batch.x
+    for row, label in zip(rows, labels, strict=True):
+        if label == AS_IS:
+            continue
+        laid = batch.y if label == RIGHT else batch.wrong if label == WRONG else np.full_like(batch.y, label)
+        row[np.arange(len(laid)), batch.x.shape[1] + laid] = 1.0
+    return rows
+
+
+@jax.jit
+def losses(h: Array, y: Array) -> Array:
+    """Cross-entropy of each sample, [rows, batch], of outputs [rows, batch, classes]."""
+    return -jnp.take_along_axis(jax.nn.log_softmax(h), y[None, :, None], axis=-1)[..., 0]
+
+
+@jax.jit
+def error(h: Array, y: Array) -> Array:
+    """dloss/dh, [rows, batch, classes]: softmax minus one-hot."""
+    return jax.nn.softmax(h) - jax.nn.one_hot(y, h.shape[-1])

@@ -1,0 +1,119 @@
+"""A tile: parameters, method state and optimiser state of a stage or a slice of it, and the commit that changes them.
+
+`commit` is the only place where parameters change; live training and replay call the same one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from algorithms.contracts import Algorithm
+from orchestrator.core import keys
+from orchestrator.core.optimiser import Optimiser
+from orchestrator.core.plan import Plan
+from physics.contracts import Model
+
+Tree = Any
+
+
+class Tile:
+    """The state of (copy, stage, tile). `step` counts commits; `changed` is the commit that last moved the device."""
+
+    def __init__(self, plan: Plan, copy: int, stage: int, tile: int) -> None:
+        spec = plan.stages[stage]
+        self.model = spec.tiles[tile]
+        self.group = plan.groups[spec.group]
+        self.trained = spec.trained
+        self.step = 0
+        self.changed = 0
+        self._copy = copy
+        self._names = (stage, tile)
+        self._perturb_key = keys.derive(plan.seed, keys.PERTURB, stage, tile)
+        init_key = keys.derive(plan.seed, keys.INIT, stage, tile)
+        self.params = _init(self.model, init_key)
+        self._carry: Tree = ()
+        if self.trained:
+            state_key = keys.derive(plan.seed, keys.STATE, stage, tile)
+            self._carry = _start(self.group.algorithm, self.group.optimiser, state_key, self.params)
+
+    @property
+    def context(self) -> Tree:
+        """What `perturb` is given: the key of this step, the method's state, the parameters."""
+        return _step_key(self._perturb_key, np.int32(self.step)), self._carry[0], self.params
+
+    def commit(self, step: int, evidence: dict) -> dict[str, float]:
+        """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
+        if step < self.step:
+            return {}
+        if step > self.step:
+            raise RuntimeError(f"record {step} follows {self.step - 1}: a record is missing")
+        self.step += 1
+        mine = evidence.get(self.group.index, {}).get(self._copy)
+        if not self.trained or mine is None:
+            return {}
+        if self.group.algorithm.evidence == "gradients":
+            mine = mine[self._names]
+        else:
+            mine = np.asarray(mine, np.float32)
+        params, carry, move, info = _commit(
+            self.group.algorithm, self.group.optimiser, self.model, self.group.margin,
+            self._perturb_key, np.int32(step), self._carry, self.params, mine,
+        )
+        if not bool(move):
+            return {}
+        self.params, self._carry = params, carry
+        if self.params["device"]:
+            self.changed = self.step
+        return {k: float(v) for k, v in info.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(model: Model, key: Any) -> Tree:
+    return model.init(key)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(algorithm: Algorithm, optimiser: Optimiser, key: Any, params: Tree) -> Tree:
+    return algorithm.init(key, params), optimiser.build().init(params)
+
+
+@jax.jit
+def _step_key(key: Any, step: Any) -> Any:
+    return jax.random.fold_in(key, step)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _commit(
+    algorithm: Algorithm,
+    optimiser: Optimiser,
+    model: Model,
+    margin: float,
+    key: Any,
+    step: Any,
+    carry: Tree,
+    params: Tree,
+    evidence: Tree,
+) -> tuple[Tree, Tree, Any, dict]:
+    """Evidence -> gradient -> change -> legal parameters. A step without one finite loss moves nothing."""
+    state, opt_state = carry
+    update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
+    finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(update.gradient)])
+    move = jnp.logical_and(update.move, jnp.all(finite))
+    changes, moved_opt = optimiser.build().update(update.gradient, opt_state, params)
+    moved = jax.tree.map(jnp.add, params, changes)
+    ports = model.ports.params
+    device = {
+        name: jnp.clip(p, ports[name].low + margin, ports[name].high - margin) for name, p in moved["device"].items()
+    }
+    moved = {"device": device, "digital": moved["digital"]}
+
+    def keep(new: Tree, old: Tree) -> Tree:
+        return jax.tree.map(lambda n, o: jnp.where(move, n, o), new, old)
+
+    # the state of the method advances even when the parameters wait (a method may collect over several steps)
+    return keep(moved, params), (update.state, keep(moved_opt, opt_state)), move, update.info

@@ -1,0 +1,268 @@
+"""The contracts of a physical layer: `Model` is mathematics, `Device` and `Driver` are input and output.
+
+A `Model` is pure (jit, vmap, grad) and is told which chip it describes; a `Device` holds one chip and may be slow,
+drift and fail. Only a device ever sees its chip: what the trainer may know of it is the model with `nominal()` in
+place of the chip (the twin, see `physics/twin.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+Array = Any  # a jax or numpy array; shapes stand in the docstrings
+Key = Any  # a jax PRNG key
+Tree = Any  # a tree of arrays
+
+# What a stage can do. Plain strings, so that a third party may add its own.
+MEASURE = "measure"  # forward responses: every device has it
+TWIN = "twin"  # `respond` on the nominal chip is differentiable and may be used by the trainer
+TILE = "tile"  # outputs are independent of each other and inputs add up: the stage may be cut into tiles
+
+
+@dataclass(frozen=True)
+class Port:
+    """A block of parameters, inputs or outputs of a device.
+
+    `unit` is an SI unit, or "1" for a ratio. `low <= value <= high`; a value outside is refused, never clamped.
+    `rest` is the safe value. `bits` is the resolution of the converter over `low..high` (None: continuous).
+    """
+
+    unit: str
+    low: float
+    high: float
+    rest: float = 0.0
+    bits: int | None = None
+
+    def outside(self, values: Array) -> float | None:
+        """The value furthest out of range (NaN counts as out), or None if all are legal."""
+        v = np.asarray(values)
+        if v.size == 0 or (np.min(v) >= self.low and np.max(v) <= self.high):  # NaN compares false
+            return None
+        excess = np.where(np.isnan(v), np.inf, np.maximum(v - self.high, self.low - v))
+        return float(v.ravel()[int(np.argmax(excess))])
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of a device; `params` has one entry for each leaf of the device parameters, by name."""
+
+    params: dict[str, Port]
+    inputs: Port
+    outputs: Port
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one write and one pass cost on the device's own clock.
+
+    `write_s`, `pass_s` in seconds (write: until settled), `pass_J` in joules; None where there is no source for one.
+    """
+
+    write_s: float | None = None
+    pass_s: float | None = None
+    pass_J: float | None = None
+
+
+class At(NamedTuple):
+    """When a response is measured, in seconds: on the device's clock, and since its parameters were last written."""
+
+    now: Array
+    since: Array
+
+
+class Model(Protocol):
+    """The mathematics of one substrate: pure, for ONE sample; a frozen dataclass (its hash is the jit key).
+
+    `params` is `{"device": ..., "digital": ...}`; only "device" is ever written to a chip. With `key=None`,
+    `program` and `respond` answer without cycle noise and without converters: smooth, as the twin needs them.
+    """
+
+    n_in: int
+    n_out: int
+
+    @property
+    def ports(self) -> Ports: ...
+    @property
+    def costs(self) -> Costs: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+    def init(self, key: Key) -> dict[str, Tree]:
+        """First parameters, legal for the ports."""
+
+    def fabricate(self, key: Key) -> Tree:
+        """One chip: its frozen mismatch and faults."""
+
+    def nominal(self) -> Tree:
+        """The ideal chip, with no mismatch and no faults."""
+
+    def program(self, chip: Tree, device: Tree, key: Key | None) -> Tree:
+        """What the cells become when `device` parameters are written; write noise is drawn from `key`."""
+
+    def respond(self, chip: Tree, cells: Tree, x: Array, key: Key | None, at: At) -> Array:
+        """One measured output [n_out] for one input [n_in]; read noise is drawn from `key`."""
+
+    def decode(self, digital: Tree, v: Array) -> Array:
+        """The exact digital part after the measurement: [n_out] -> h; differentiated at the measured v."""
+
+
+Version = tuple[int, int, int]
+"""Names one write: (commit that last changed the parameters, group, row); group and row are 0 if unperturbed."""
+
+RequestId = tuple[int, int, int, int]
+"""Names one reading of a batch: (purpose, step, group, row)."""
+
+
+class Noise(NamedTuple):
+    """How a simulated chip finds its keys: pure functions of the names of a write and of a reading, jittable."""
+
+    program: Callable[[Key, Array], Key]
+    read: Callable[[Key, Array, Array], Key]  # (key of the chip, request, index of the sample in its batch)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A perturbation of the parameters, a different one for each row of a request.
+
+    `direction(context, probe)` is a tree like the parameters; row r writes
+    `params + scale[r] * direction(context, probe[r])`.
+    """
+
+    direction: Callable[[Tree, Array], Tree]
+    context: Tree
+    probe: np.ndarray  # int32 [rows]
+    scale: np.ndarray  # float32 [rows]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Rows of measurements: each row is one setting of the parameters, with one batch of inputs.
+
+    x: [1 or rows, batch, n_in] (1: all rows see the same inputs). `held` names what the chip held before each row;
+    clones of a chip are told it, for the chip's history is one, whichever clone answers. Inputs beyond `samples`
+    only pad the batch to its fixed size: they are not counted.
+    """
+
+    params: Tree
+    x: Array
+    versions: tuple[Version, ...]
+    held: tuple[Version | None, ...]
+    requests: tuple[RequestId, ...]
+    now: np.ndarray  # float32 [rows], s
+    since: np.ndarray  # float32 [rows], s
+    first_sample: int
+    samples: int
+    delta: Delta | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came back and what it cost, as the device counts it.
+
+    v: [rows, batch, n_out]. `passes` counts samples through THIS device, `calls` batches, `seconds` the device's
+    own clock; `seconds` and `joules` are None where there is no source; `source` says whether a meter or a model counted them.
+    """
+
+    v: Array
+    versions: tuple[Version, ...]
+    requests: tuple[RequestId, ...]
+    writes: int
+    passes: int
+    calls: int
+    seconds: float | None
+    joules: float | None
+    source: Literal["measured", "modelled"]
+    flags: frozenset[str] = field(default_factory=frozenset)
+
+
+class Device(Protocol):
+    """What a worker calls: batch first."""
+
+    def execute(self, request: Request) -> Reading:
+        """Raises a `DeviceError`; nothing out of range reaches the chip."""
+
+    def close(self) -> None: ...
+
+
+# --- what the author of a lab driver writes: one thing at a time -----------------------------------------------------
+
+
+class Identity(NamedTuple):
+    """Who answers: kind of instrument and serial number."""
+
+    kind: str
+    serial: str
+
+
+class Held(NamedTuple):
+    """What the drive electronics accepted: the converter codes. Never what the cells became."""
+
+    version: Version
+    codes: Tree
+
+
+class Violation(NamedTuple):
+    """One value that a port does not allow."""
+
+    port: str
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+class Sample(NamedTuple):
+    """One measurement by a driver: outputs [n_out], and the names of what it answers."""
+
+    v: Array
+    version: Version
+    request: tuple[RequestId, int]
+    seconds: float | None
+    joules: float | None
+
+
+class Driver(Protocol):
+    """Input and output of one instrument; slow, noisy, can fail. Never actuates in `open` or `check`."""
+
+    def open(self) -> Identity: ...
+    def check(self, device: Tree, x: Array) -> list[Violation]: ...
+    def write(self, device: Tree, version: Version) -> tuple[Held, float | None]:
+        """Ramp and settle; returns what was accepted and the device seconds it took (None: not known)."""
+
+    def measure(
+        self, x: Array, *, version: Version, request: tuple[RequestId, int], deadline_s: float | None
+    ) -> Sample:
+        """One sample [n_in]. Raises `Stale` if `version` is not what it holds."""
+
+    def safe(self) -> None:
+        """To rest values, from any state, idempotent."""
+
+    def close(self) -> None: ...
+
+
+class DeviceError(RuntimeError):
+    """A device could not do what it was asked; the message names what was asked and what came back."""
+
+
+class Refused(DeviceError):
+    """A value is out of range: nothing was written."""
+
+
+class Timeout(DeviceError):
+    """No answer before the deadline."""
+
+
+class Disconnected(DeviceError):
+    """The other side is gone."""
+
+
+class Interlock(DeviceError):
+    """A safety circuit stopped the device."""
+
+
+class Stale(DeviceError):
+    """The device holds, or answers for, another version than the one asked for."""

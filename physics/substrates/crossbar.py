@@ -1,0 +1,158 @@
+"""Crossbar of phase-change memristors (PCM): a matrix product by Ohm's and Kirchhoff's laws.
+
+    v_j = sum_i x_i (g+_ij - g-_ij) + noise,      g in units of g_max = 25 uS, x in units of the read voltage
+
+A signed weight w in [-1, 1] is a differential pair, g+ = max(w, 0) and g- = max(-w, 0). Each CONDUCTANCE of a pair has
+its own programming noise (drawn anew at every write), mismatch, drift exponent and chance to be stuck; read noise is
+independent from cell to cell, so it is drawn once for each column, with the summed variance. An extra row, driven at 1,
+is the bias: it is as physical as the rest.
+
+Sources: PCM statistics from one million devices, S. R. Nandakumar et al. (2019), as in the PCM noise model of IBM's
+aihwkit; converters and output noise from the I/O defaults of aihwkit; energy from HERMES, 64 cores, 9.76 TOPS/W.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, Gt, Le
+
+from physics.contracts import MEASURE, TILE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
+from physics.decoding import ACTIVATIONS, Decode
+
+G_MAX_US = 25.0  # uS
+PROGRAM_US = (0.26348, 1.9650, -1.1731)  # sigma_prog = a + b r + c r^2 in uS, r = g / g_max
+T0_S = 20.0  # s, when the programmed conductance is defined; drift counts from here
+T_READ_S = 250e-9  # s, duration of one read
+DAC_BITS, ADC_BITS = 7, 9  # resolutions 1/(2^7 - 2) and 1/(2^9 - 2) of the full range
+ADC_RANGE = 12.0  # in units of g_max times the read voltage
+OUT_NOISE = 0.06  # of the periphery, same unit
+JOULES_PER_MAC = 2.0 / 9.76e12  # 9.76e12 operations a joule, two operations a multiply-accumulate
+
+
+class Chip(NamedTuple):
+    """Frozen properties of each conductance, arrays [2, rows, columns]: (g+, g-)."""
+
+    gain: Array  # 1 + mismatch * N(0, 1)
+    nu: Array  # N(0, 1): where in its distribution the drift exponent of the cell lies
+    stuck: Array  # NaN: works; 0: stuck off; 1: stuck at full range
+    dies: Array  # s on the device's clock, when the cell fails open
+
+
+class Cells(NamedTuple):
+    """What a write left in the cells: conductance at T0_S and drift exponent, [2, rows, columns]."""
+
+    g: Array
+    nu: Array
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """A crossbar of (n_in + 1) x n_out differential pairs.
+
+    mismatch: relative standard deviation of each conductance. noise, drift: 1 for the constants of the source, 0 off.
+    stuck_off, stuck_full: share of conductances. failures_per_s: rate at which a working cell fails open.
+    decode: digital activation of `gain * v`. write_s: seconds a write takes to settle (no source: None leaves it out).
+    """
+
+    n_in: int
+    n_out: int
+    decode_as: Decode = "none"
+    gain: Annotated[float, Gt(0)] = 1.0
+    mismatch: Annotated[float, Ge(0), Le(1)] = 0.0
+    stuck_off: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    stuck_full: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    noise: Annotated[float, Ge(0), Le(10)] = 1.0
+    drift: Annotated[float, Ge(0), Le(10)] = 1.0
+    failures_per_s: Annotated[float, Ge(0)] = 0.0
+    write_s: Annotated[float, Ge(0)] | None = None
+
+    @property
+    def ports(self) -> Ports:
+        weight = Port("1", -1.0, 1.0)
+        drive = Port("1", -1.0, 1.0, bits=DAC_BITS)
+        return Ports({"w": weight}, drive, Port("1", -ADC_RANGE, ADC_RANGE, bits=ADC_BITS))
+
+    @property
+    def costs(self) -> Costs:
+        macs = (self.n_in + 1) * self.n_out
+        return Costs(write_s=self.write_s, pass_s=T_READ_S, pass_J=macs * JOULES_PER_MAC)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({MEASURE, TWIN, TILE})
+
+    def init(self, key: Key) -> dict[str, Tree]:
+        w = jax.random.normal(key, (self.n_in + 1, self.n_out)) / jnp.sqrt(self.n_in + 1.0)
+        return {"device": {"w": jnp.clip(w, -0.9, 0.9)}, "digital": {}}
+
+    def fabricate(self, key: Key) -> Chip:
+        shape = (2, self.n_in + 1, self.n_out)
+        k_gain, k_nu, k_stuck, k_dies = jax.random.split(key, 4)
+        u = jax.random.uniform(k_stuck, shape)
+        full = u > 1.0 - self.stuck_full
+        stuck = jnp.where(u < self.stuck_off, 0.0, jnp.where(full, 1.0, jnp.nan))
+        life = jax.random.exponential(k_dies, shape)
+        return Chip(
+            gain=1.0 + self.mismatch * jax.random.normal(k_gain, shape),
+            nu=jax.random.normal(k_nu, shape),
+            stuck=stuck,
+            dies=life / self.failures_per_s if self.failures_per_s else jnp.full(shape, jnp.inf),
+        )
+
+    def nominal(self) -> Chip:
+        shape = (2, self.n_in + 1, self.n_out)
+        return Chip(jnp.ones(shape), jnp.zeros(shape), jnp.full(shape, jnp.nan), jnp.full(shape, jnp.inf))
+
+    def program(self, chip: Chip, device: Tree, key: Key | None) -> Cells:
+        w = device["w"]
+        r = jnp.stack([jnp.maximum(w, 0.0), jnp.maximum(-w, 0.0)])
+        g = r
+        if key is not None:
+            g = r + self.noise * sigma_program(r) * jax.random.normal(key, r.shape)
+        g = jnp.maximum(g * chip.gain, 0.0) if key is not None else g * chip.gain
+        broken = ~jnp.isnan(chip.stuck)
+        nu = jnp.where(broken, 0.0, self.drift * drift_exponent(jax.lax.stop_gradient(r), chip.nu))
+        return Cells(jnp.where(broken, chip.stuck, g), nu)
+
+    def respond(self, chip: Chip, cells: Cells, x: Array, key: Key | None, at: At) -> Array:
+        x = jnp.append(x, 1.0)
+        g = cells.g * ((at.since + T0_S) / T0_S) ** -cells.nu
+        g = jnp.where(at.now >= chip.dies, 0.0, g)
+        if key is None:
+            return x @ (g[0] - g[1])
+        x = quantise(x, 1.0, DAC_BITS)
+        variance = (x**2) @ jnp.sum(sigma_read(g, at.since) ** 2, axis=0) + OUT_NOISE**2
+        v = x @ (g[0] - g[1]) + self.noise * jnp.sqrt(variance) * jax.random.normal(key, (self.n_out,))
+        return quantise(v, ADC_RANGE, ADC_BITS)
+
+    def decode(self, digital: Tree, v: Array) -> Array:
+        return ACTIVATIONS[self.decode_as](self.gain * v)
+
+
+def sigma_program(r: Array) -> Array:
+    """Standard deviation of a programmed conductance, in units of g_max, at r = g / g_max."""
+    a, b, c = PROGRAM_US
+    return (a + b * r + c * r**2) / G_MAX_US
+
+
+def drift_exponent(r: Array, z: Array) -> Array:
+    """nu = mean(r) + std(r) z, both clipped as in the source; g(t) = g ((t + t0) / t0)^-nu."""
+    ln = jnp.log(jnp.maximum(r, 1e-6))
+    return jnp.clip(-0.0155 * ln + 0.0244, 0.049, 0.1) + jnp.clip(-0.0125 * ln - 0.0059, 0.008, 0.045) * z
+
+
+def sigma_read(g: Array, since: Array) -> Array:
+    """Standard deviation of one read, in units of g_max: 1/f noise accumulated since programming."""
+    q = jnp.minimum(0.0088 / jnp.maximum(g, 1e-6) ** 0.65, 0.2)
+    t = since + T0_S
+    return g * q * jnp.sqrt(jnp.log((t + T_READ_S) / (2 * T_READ_S)))
+
+
+def quantise(v: Array, bound: float, bits: int) -> Array:
+    """A converter over -bound..bound with 2^bits - 2 steps; beyond its range it saturates."""
+    step = 2 * bound / (2**bits - 2)
+    return jnp.clip(jnp.round(v / step) * step, -bound, bound)

@@ -1,0 +1,60 @@
+"""A digital layer, exact: h = activation(W x + b), by Flax. For encoders, heads and baselines; it has no chip.
+
+Nothing is measured or written, so it costs no device seconds and no joules; its parameters count as digital.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from physics.contracts import MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
+from physics.decoding import ACTIVATIONS, Decode
+
+
+@dataclass(frozen=True)
+class Digital:
+    """A dense layer of n_out units, with or without bias."""
+
+    n_in: int
+    n_out: int
+    decode_as: Decode = "none"
+    bias: bool = True
+
+    @property
+    def layer(self) -> nn.Dense:
+        return nn.Dense(self.n_out, use_bias=self.bias)
+
+    @property
+    def ports(self) -> Ports:
+        number = Port("1", -np.inf, np.inf)
+        return Ports({}, number, number)
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(write_s=0.0, pass_s=0.0)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({MEASURE, TWIN})
+
+    def init(self, key: Key) -> dict[str, Tree]:
+        return {"device": {}, "digital": self.layer.init(key, jnp.zeros(self.n_in))["params"]}
+
+    def fabricate(self, key: Key) -> Tree:
+        return ()
+
+    def nominal(self) -> Tree:
+        return ()
+
+    def program(self, chip: Tree, device: Tree, key: Key | None) -> Tree:
+        return ()
+
+    def respond(self, chip: Tree, cells: Tree, x: Array, key: Key | None, at: At) -> Array:
+        return x
+
+    def decode(self, digital: Tree, v: Array) -> Array:
+        return ACTIVATIONS[self.decode_as](self.layer.apply({"params": digital}, v))
