@@ -1,7 +1,9 @@
-# The first call builds .venv from the lock files, later calls find it ready. Without an environment by hand:
+# The first call builds .venv from the lock files, later calls find it ready; nothing else has to be installed.
 #   make train      train the methods on the digits and compare them
 #   make test       the tests, without the slow ones (make test-all: all of them)
-#   make lint types layers wheel lock clean
+#   make lint types layers wheel    the other checks; make format mends what it can
+#   make lock       pin anew after a change of the dependencies
+#   make clean      remove what these targets made
 # The environment is made with uv where it is installed, else with python3's venv and pip.
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 
 ifneq ($(UV),)
-make_venv   = $(UV) venv --quiet --python '$(PYTHON)' --allow-existing $(VENV)
+make_venv   = $(UV) venv --quiet --python '$(PYTHON)' $(VENV)
 pip_install = @$(UV) pip install --quiet --python $(BIN)/python
 else
 make_venv   = $(PYTHON) -m venv $(VENV)
@@ -72,12 +74,14 @@ clean:
 	rm -rf $(VENV) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find physics algorithms orchestrator tests -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamps: older than their lock file means that it is installed anew.
+# The stamps: older than their lock file means that it is installed anew, and so does a Python that is gone.
+$(shell test -x $(BIN)/python || rm -f $(VENV)/.locked $(VENV)/.installed $(VENV)/.installed-dev)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "This needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
 	  echo "Name a newer one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@rm -rf $(VENV)
 	@$(make_venv)
 
 $(VENV)/.locked: requirements.lock | $(BIN)/python

@@ -120,6 +120,16 @@ class Algorithm:
         return None
 
 
+@dataclass(frozen=True)
+class Perturbation:
+    """`algorithm.perturb` as a value: equal for equal methods, so that compiled code is found again."""
+
+    algorithm: Algorithm
+
+    def __call__(self, context: Tree, probe: Array) -> Tree:
+        return self.algorithm.perturb(context, probe)
+
+
 def all_rows(function: Callable[..., Any], *arguments: Array) -> Any:
     """`function` on each row, [rows, ...] -> stacked."""
     return jax.vmap(function)(*arguments)

@@ -1,7 +1,7 @@
 """The orchestrator: run files, plans, workers, pools, the coordinator and the command line.
 
-    from orchestrator import Run, train
-    result = train(Run.load("examples/digits.toml"))
+from orchestrator import Run, train
+result = train(Run.load("examples/digits.toml"))
 """
 
 from __future__ import annotations

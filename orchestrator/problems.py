@@ -107,7 +107,9 @@ def from_pydantic(error: Any, cls: type | None = None, prefix: tuple = ()) -> Pr
     where = (*prefix, *error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return Problem(where, error["input"], "is not a field", allowed=_fields_at(cls, error["loc"][:-1]), unknown=True)
+        return Problem(
+            where, error["input"], "is not a field", allowed=_fields_at(cls, error["loc"][:-1]), unknown=True
+        )
     if kind == "literal_error":
         allowed = [a.strip("' ") for a in re.split(r", | or ", context["expected"])]
         return Problem(where, error["input"], "is not allowed", allowed=allowed)

@@ -264,9 +264,7 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
     for i, stage in enumerate(network):
         at = (*where, i)
         if stage.substrate not in substrates.names():
-            found.append(
-                Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=substrates.names())
-            )
+            found.append(Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=substrates.names()))
             continue
         cls = substrates.load(stage.substrate)
         used |= {k for k in run.fleet.options if k in cls.__dataclass_fields__}
@@ -276,13 +274,26 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
         if stage.method is not None:
             found += _method_problems(stage.method, (*at, "method"))
     if where == ("network",):
-        known = sorted({f for n in {s.substrate for s in network} if n in substrates.names()
-                        for f in substrates.load(n).__dataclass_fields__} - {"n_in", "n_out", "decode_as"})
+        known = sorted(
+            {
+                f
+                for n in {s.substrate for s in network}
+                if n in substrates.names()
+                for f in substrates.load(n).__dataclass_fields__
+            }
+            - {"n_in", "n_out", "decode_as"}
+        )
         for key, value in run.fleet.options.items():
             if key not in used:
                 allowed = [*Fleet.model_fields, *known]
                 found.append(
-                    Problem(("fleet", key), value, "is a field of no substrate in this network", allowed=allowed,
-                            near=nearest(key, allowed), unknown=True)
+                    Problem(
+                        ("fleet", key),
+                        value,
+                        "is a field of no substrate in this network",
+                        allowed=allowed,
+                        near=nearest(key, allowed),
+                        unknown=True,
+                    )
                 )
     return list(dict.fromkeys(found))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physics.contracts import Array, At, Delta, Key, Model, Noise, Port, Reading, Refused, Request, Tree
+from physics.contracts import Array, At, Key, Model, Noise, Port, Reading, Refused, Request, Tree
 
 
 class SimulatedDevice:
@@ -22,7 +22,7 @@ class SimulatedDevice:
 
     def __init__(self, model: Model, chip_key: Key, noise_key: Key, noise: Noise, real_time: bool = False) -> None:
         self._model = model
-        self._chip = jax.jit(model.fabricate)(chip_key)
+        self._chip = fabricate(model, chip_key)
         self._key = noise_key
         self._noise = noise
         self._real_time = real_time
@@ -63,6 +63,12 @@ class SimulatedDevice:
         """Nothing to release."""
 
 
+@partial(jax.jit, static_argnums=0)
+def fabricate(model: Model, key: Key) -> Tree:
+    """The chip of a key: whoever makes it, it is the same one."""
+    return model.fabricate(key)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _measure(
     model: Model,
@@ -85,9 +91,7 @@ def _measure(
         written = perturbed(device, direction, context, probe, scale)
         cells = model.program(chip, written, noise.program(key, version))
         at = At(now, since)
-        v = jax.vmap(
-            lambda x, i: model.respond(chip, cells, x, noise.read(key, request, i), at)
-        )(x, index)
+        v = jax.vmap(lambda x, i: model.respond(chip, cells, x, noise.read(key, request, i), at))(x, index)
         return v, legal(model, written, x)
 
     shared = x.shape[0] == 1
@@ -127,6 +131,3 @@ def explain(model: Model, request: Request) -> str:
         if worst:
             break
     return f"{type(model).__name__}: " + "; ".join(worst) + ". Nothing was written."
-
-
-__all__ = ["Delta", "SimulatedDevice", "explain", "legal", "perturbed"]

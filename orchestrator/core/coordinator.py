@@ -32,7 +32,7 @@ class Pool(Protocol):
     wire_bytes: int
 
     def call(self, worker: int, method: str, *arguments: Any) -> tuple[Any, Any]: ...
-    def gather(self, reports: list[Any], deadline_s: float | None = None) -> list[Any]: ...
+    def gather(self, reports: list[Any]) -> list[Any]: ...
     def close(self) -> None: ...
 
 
@@ -154,8 +154,10 @@ class Coordinator:
             return
         messages: list[list[Any]] = []
         for segment in lane.segments:
-            outs = [self.pool.call(w, "forward", call, segment, *(messages[-1] if messages else ()))
-                    for w in segment.workers]
+            outs = [
+                self.pool.call(w, "forward", call, segment, *(messages[-1] if messages else ()))
+                for w in segment.workers
+            ]
             messages.append([message for message, _ in outs])
             yield from (report for _, report in outs)
         if call.purpose != keys.TRAIN or all(g.algorithm.signal != "error" for g in self.plan.groups):

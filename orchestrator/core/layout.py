@@ -47,9 +47,7 @@ class Layout:
     def lanes(self) -> tuple[Lane, ...]:
         width = min(self.workers, self._split)
         starts = range(0, self.workers, width)
-        return tuple(
-            self._lane(i, tuple(range(lo, min(lo + width, self.workers)))) for i, lo in enumerate(starts)
-        )
+        return tuple(self._lane(i, tuple(range(lo, min(lo + width, self.workers)))) for i, lo in enumerate(starts))
 
     @property
     def _split(self) -> int:

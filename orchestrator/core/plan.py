@@ -184,9 +184,7 @@ def build(run: Run, n_features: int, n_classes: int) -> Plan:
     groups = []
     for g, (first, last) in enumerate(bounds):
         algorithm = algorithms[first]
-        groups.append(
-            Group(g, first, last, algorithm, Optimiser.of(specs[first], run.train.steps), algorithm.passes())
-        )
+        groups.append(Group(g, first, last, algorithm, Optimiser.of(specs[first], run.train.steps), algorithm.passes()))
     overlay = any(label != AS_IS for g in groups for label in (*g.passes.label, *g.algorithm.predict(2).label))
     group_of = {i: g.index for g in groups for i in range(g.first, g.last + 1)}
     stages, width = [], n_features + (n_classes if overlay else 0)
@@ -215,9 +213,7 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     else:
         tiles = tuple(model(hi - lo, spec.size) for lo, hi in slices)
     driven = spec.device == "driven"
-    return StagePlan(
-        i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group
-    )
+    return StagePlan(i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group)
 
 
 def plan_problems(run: Run, where: tuple) -> list[Problem]:
@@ -267,9 +263,7 @@ def _entry(run: Run, where: tuple) -> dict:
     return entry.model_dump(exclude_none=True) if entry else {}
 
 
-def _stage_problems(
-    run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: tuple
-) -> list[Problem]:
+def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: tuple) -> list[Problem]:
     found = []
     spec = run.network[stage.index]
     offers = stage.whole.capabilities | {MEASURE}
@@ -279,7 +273,9 @@ def _stage_problems(
         fits = [n for n in methods.METHODS if not (methods.load(n)().needs(physical) - offers)]
         found.append(
             Problem(
-                (*at, "substrate"), spec.substrate, f"cannot be trained by {name}: it lacks {sorted(missing)}",
+                (*at, "substrate"),
+                spec.substrate,
+                f"cannot be trained by {name}: it lacks {sorted(missing)}",
                 allowed=fits,
             )
         )
@@ -288,7 +284,9 @@ def _stage_problems(
             found.append(Problem((*at, "tiles"), spec.tiles, f"cannot cut {spec.substrate}", allowed="1"))
         length = stage.n_out if stage.tile_by == "outputs" else stage.n_in
         if spec.tiles > length:
-            found.append(Problem((*at, "tiles"), spec.tiles, f"are more than the {stage.tile_by}", allowed=f"1 to {length}"))
+            found.append(
+                Problem((*at, "tiles"), spec.tiles, f"are more than the {stage.tile_by}", allowed=f"1 to {length}")
+            )
         if group.algorithm.route == "local" and stage.trained:
             wrong = f"cannot cut a stage trained by {name}: its loss is over the whole stage"
             found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed="1"))

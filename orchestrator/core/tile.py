@@ -61,8 +61,15 @@ class Tile:
         else:
             mine = np.asarray(mine, np.float32)
         params, carry, move, info = _commit(
-            self.group.algorithm, self.group.optimiser, self.model, self.group.margin,
-            self._perturb_key, np.int32(step), self._carry, self.params, mine,
+            self.group.algorithm,
+            self.group.optimiser,
+            self.model,
+            self.group.margin,
+            self._perturb_key,
+            np.int32(step),
+            self._carry,
+            self.params,
+            mine,
         )
         if not bool(move):
             return {}

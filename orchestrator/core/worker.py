@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from algorithms.contracts import Passes, Trace
+from algorithms.contracts import Passes, Perturbation, Trace
 from orchestrator.core import kernels, keys, records, task
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.layout import Layout, Segment
@@ -234,7 +234,16 @@ class Worker:
         return Message(h, {} if h is not None else parts, scores)
 
     def _execute(
-        self, call: Call, work: Work, stage: int, t: int, x: Array, rows: tuple, delta: Any, perturbed: bool, report: Report
+        self,
+        call: Call,
+        work: Work,
+        stage: int,
+        t: int,
+        x: Array,
+        rows: tuple,
+        delta: Any,
+        perturbed: bool,
+        report: Report,
     ) -> Array:
         item, spec = work.item, self.plan.stages[stage]
         moments = self._moments[(work.name, stage, t)]
@@ -278,8 +287,14 @@ class Worker:
             x_t = np.broadcast_to(x_t, (v.shape[0], *x_t.shape[1:])) if x_t.shape[0] != v.shape[0] else x_t
             if spec.trained and group.first <= stage <= group.last:
                 gradient, cot_x = kernels.learn(
-                    group.algorithm, spec, t, len(self.plan.stages), tile.params, self._method_key,
-                    Trace(x_t, v, h), signal,
+                    group.algorithm,
+                    spec,
+                    t,
+                    len(self.plan.stages),
+                    tile.params,
+                    self._method_key,
+                    Trace(x_t, v, h),
+                    signal,
                 )
                 report.gradients.setdefault(work.name, {})[(stage, t)] = jax.tree.map(np.asarray, gradient)
             else:
@@ -362,7 +377,7 @@ class Worker:
         passes = work.passes
         probe = np.array([passes.probe[r] for r in rows], np.int32)
         scale = np.array([passes.scale[r] for r in rows], np.float32)
-        return Delta(work.group.algorithm.perturb, tile.context, probe, scale)
+        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale)
 
     def _joined(self, message: Message, stage: int) -> Array:
         """The input of a stage: what the one below decoded, or its tiles joined and decoded here."""

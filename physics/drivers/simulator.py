@@ -27,6 +27,7 @@ from physics.contracts import (
     Version,
     Violation,
 )
+from physics.simulated import fabricate
 
 
 class SimulatorDriver:
@@ -34,11 +35,11 @@ class SimulatorDriver:
 
     def __init__(self, model: Model, chip_key: Key, noise_key: Key, noise: Noise, serial: str = "simulated") -> None:
         self._model, self._key, self._noise, self._serial = model, noise_key, noise, serial
-        self._chip = jax.jit(model.fabricate)(chip_key)
+        self._chip = fabricate(model, chip_key)
         self._now = 0.0
         self._written_at = 0.0
-        self._cells: Tree = jax.jit(model.program, static_argnums=())(self._chip, self._rest(), noise_key)
         self._version: Version | None = None
+        self._cells: Tree = self._program(self._rest(), (0, 0, 0))
 
     def open(self) -> Identity:
         return Identity(f"simulated {type(self._model).__name__.lower()}", self._serial)
@@ -57,7 +58,7 @@ class SimulatorDriver:
         took = self._model.costs.write_s
         self._now += took or 0.0
         self._written_at = self._now
-        self._cells = _program(self._model, self._noise, self._chip, self._key, device, np.asarray(version, np.int32))
+        self._cells = self._program(device, version)
         self._version = version
         return Held(version, {k: self._codes(k, v) for k, v in device.items()}), took
 
@@ -77,11 +78,15 @@ class SimulatorDriver:
         return Sample(np.asarray(v), version, request, costs.pass_s, costs.pass_J)
 
     def safe(self) -> None:
-        self._cells = self._model.program(self._chip, self._rest(), self._key)
+        self._cells = self._program(self._rest(), (0, 0, 0))
         self._version = None
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _program(self, device: Tree, version: Version) -> Tree:
+        words = np.asarray(version, np.int32)
+        return _program(self._model, self._noise, self._chip, self._key, device, words)
 
     def _rest(self) -> Tree:
         params = jax.eval_shape(self._model.init, self._key)["device"]

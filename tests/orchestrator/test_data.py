@@ -20,9 +20,7 @@ from orchestrator.data import DataError, Dataset, load, split
 ROOT = Path(data.__file__).parents[1]
 EMBEDDED = ROOT / "orchestrator" / "datasets" / "optdigits.npz"
 PNN_DATA = os.environ.get("PNN_DATA", "")
-needs_data = pytest.mark.skipif(
-    not PNN_DATA, reason="needs PNN_DATA: the folder of mnist/, optdigits/ and others"
-)
+needs_data = pytest.mark.skipif(not PNN_DATA, reason="needs PNN_DATA: the folder of mnist/, optdigits/ and others")
 
 
 def small(**changes: object) -> Dataset:
@@ -200,9 +198,7 @@ TINY = {
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> Path:
     """The folder of a good set `tiny`, found through PNN_DATA."""
-    parts = [
-        (f"{name}.gz", array.shape, hashlib.sha256(idx(array)).hexdigest()) for name, array in TINY.items()
-    ]
+    parts = [(f"{name}.gz", array.shape, hashlib.sha256(idx(array)).hexdigest()) for name, array in TINY.items()]
     record = data._Record("tiny", 255, 3, "Some Body (2001).", "CC0", "Put it there.", parts)
     monkeypatch.setitem(data.LOADERS, "tiny", partial(data._read_idx, record))
     monkeypatch.setenv("PNN_DATA", str(tmp_path))
@@ -215,9 +211,7 @@ def tiny(tmp_path, monkeypatch) -> Path:
 
 def test_idx_files_are_read_from_pnn_data_or_from_a_path(tiny, monkeypatch):
     found = load("tiny")
-    np.testing.assert_array_equal(
-        found.x_train, (TINY["train-images"].reshape(5, 16) / 255).astype(np.float32)
-    )
+    np.testing.assert_array_equal(found.x_train, (TINY["train-images"].reshape(5, 16) / 255).astype(np.float32))
     np.testing.assert_array_equal(found.y_test, [2, 1])
     assert (found.shape, found.source, found.licence) == ((4, 4), "Some Body (2001).", "CC0")
     monkeypatch.delenv("PNN_DATA")
@@ -228,9 +222,7 @@ def test_idx_files_are_read_from_pnn_data_or_from_a_path(tiny, monkeypatch):
 def test_a_truncated_gzip_file_is_refused(tiny, kept):
     file = tiny / "train-images.gz"
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(
-        DataError, match=r"train-images\.gz: expected .* found .*Put it there\. Origin: Some Body"
-    ):
+    with pytest.raises(DataError, match=r"train-images\.gz: expected .* found .*Put it there\. Origin: Some Body"):
         load("tiny")
 
 
@@ -289,9 +281,7 @@ def test_a_missing_set_says_where_to_put_what(tmp_path, monkeypatch, name):
     with pytest.raises(DataError, match=f"expected PNN_DATA .*, found neither.*{says}"):
         load(name)
     monkeypatch.setenv("PNN_DATA", str(tmp_path))
-    with pytest.raises(
-        DataError, match=f"{name}/train-images-idx3-ubyte.gz: expected a file, found none.*{says}"
-    ):
+    with pytest.raises(DataError, match=f"{name}/train-images-idx3-ubyte.gz: expected a file, found none.*{says}"):
         load(name)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=says):

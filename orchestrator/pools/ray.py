@@ -1,0 +1,174 @@
+"""Workers as Ray actors: the only module that imports ray.
+
+A cluster is met at an address, or started by us: loopback, no dashboard, its own temporary folder and token, and shut
+down by us however we leave. One call per worker and step; messages between workers stay in Ray's object store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from orchestrator.pools.sizes import payload_bytes
+from orchestrator.runfile import Run
+
+DEADLINE_S = 1800.0  # Ray's own time-outs are effectively off: nobody waits longer than this for one answer
+CPUS_PER_ACTOR = 0.001  # actors may exceed the cores; with whole CPUs the last of them would wait for ever
+
+
+class ClusterError(RuntimeError):
+    """Ray could not be started or met, or an actor was lost; the message says what to do."""
+
+
+class _Actor:
+    """One process: a worker of a sharded run, or a place where whole runs are trained."""
+
+    def __init__(self) -> None:
+        self._worker: Any = None
+
+    def host(self, run: str, index: int, workers: int) -> tuple[None, None]:
+        """Become worker `index` of `workers` of a run (JSON)."""
+        from orchestrator.core.worker import Worker
+
+        self._worker = Worker(Run.model_validate_json(run), index, workers)
+        return None, None
+
+    def call(self, method: str, *arguments: Any) -> tuple[Any, Any]:
+        """A method of the worker: (message for other workers, report for the coordinator)."""
+        return getattr(self._worker, method)(*arguments)
+
+    def train(self, run: str) -> Any:
+        """A whole run, in process; its result without the records (they stay here)."""
+        from orchestrator.api import train
+
+        result = train(Run.model_validate_json(run))
+        result.records = []
+        return result
+
+
+class Cluster:
+    """A Ray cluster for the length of a `with` block."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self._folder: str | None = None
+        self._previous: dict[str, str | None] = {}
+
+    def __enter__(self) -> Cluster:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+        try:
+            if self.address:
+                ray.init(address=self.address, **common)
+            else:
+                self._folder = tempfile.mkdtemp(prefix="pnn-")
+                self._environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_cpus=os.cpu_count(),
+                    object_store_memory=256 << 20,
+                    _temp_dir=self._folder,
+                    _node_ip_address="127.0.0.1",
+                    **common,
+                )
+        except (Exception, KeyboardInterrupt) as error:
+            self.__exit__()
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            where = f"at {self.address}" if self.address else "on this machine"
+            raise ClusterError(
+                f"Ray cannot be used {where}: {error}. Try --local (one process, the same bytes), or pnn doctor."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.shutdown()
+        for name, value in self._previous.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _environment(self, **values: str) -> None:
+        for name, value in values.items():
+            self._previous[name] = os.environ.get(name)
+            os.environ[name] = value
+
+    def actors(self, n: int) -> list[Any]:
+        """`n` actors, never restarted: what they hold would be lost, and we must know."""
+        cls = ray.remote(num_cpus=CPUS_PER_ACTOR, max_restarts=0, max_task_retries=0)(_Actor)
+        return [cls.remote() for _ in range(n)]
+
+    def pool(self, run: Run, workers: int) -> RayPool:
+        """A pool of `workers` actors that hold one run."""
+        return RayPool(run, self.actors(workers))
+
+    def train_all(self, runs: list[Run], workers: int) -> Iterator[tuple[int, Any]]:
+        """Whole runs side by side, each in process inside one of `workers` actors; (index, result) as they end."""
+        actors = self.actors(min(workers, len(runs)))
+        waiting = list(enumerate(runs))
+        busy: dict[Any, tuple[Any, int]] = {}
+        while waiting or busy:
+            idle = [a for a in actors if a not in [actor for actor, _ in busy.values()]]
+            for actor in idle[: len(waiting)]:
+                index, run = waiting.pop(0)
+                busy[actor.train.remote(run.model_dump_json(exclude_none=True))] = (actor, index)
+            done, _ = ray.wait(list(busy), num_returns=1, timeout=DEADLINE_S)
+            if not done:
+                raise ClusterError(f"no run ended within {DEADLINE_S:g} s")
+            _, index = busy.pop(done[0])
+            yield index, _get(done[0])
+        for actor in actors:
+            ray.kill(actor)
+
+
+class RayPool:
+    """A worker in each actor; futures are Ray's object references."""
+
+    def __init__(self, run: Run, actors: list[Any]) -> None:
+        self.size = len(actors)
+        self.wire_bytes = 0
+        self._actors = actors
+        text = run.model_dump_json(exclude_none=True)
+        _get([a.host.remote(text, i, self.size) for i, a in enumerate(actors)])
+
+    def call(self, worker: int, method: str, *arguments: Any) -> tuple[Any, Any]:
+        """(message for other workers, report for the coordinator), as references."""
+        self.wire_bytes += payload_bytes([a for a in arguments if not isinstance(a, ray.ObjectRef)])
+        call = self._actors[worker].call.options(num_returns=2)
+        return tuple(call.remote(method, *arguments))
+
+    def gather(self, reports: list[Any]) -> list[Any]:
+        found = _get(reports)
+        self.wire_bytes += payload_bytes(found)
+        return found
+
+    def close(self) -> None:
+        try:
+            _get([a.call.remote("close") for a in self._actors])
+        finally:
+            for actor in self._actors:
+                ray.kill(actor)
+
+
+def _get(references: Any) -> Any:
+    """`ray.get` with our deadline; the error of a worker as it was raised there."""
+    try:
+        return ray.get(references, timeout=DEADLINE_S)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause or error) from None
+    except ray.exceptions.RayActorError as error:
+        raise ClusterError(
+            f"a worker was lost: {error}. What was committed stands; run again to repeat the rest."
+        ) from None
+    except ray.exceptions.GetTimeoutError:
+        raise ClusterError(f"a worker did not answer within {DEADLINE_S:g} s") from None
