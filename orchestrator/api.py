@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,15 +73,17 @@ def train(run: Run, pool: Pool | None = None, observe: Callable[[Progress], None
 
 
 def evaluate(run: Run, params: dict[tuple[int, int, int], Tree], pool: Pool) -> Result:
-    """Measure given parameters on the chips of `run` again. Passes, writes ... of the result are those of evaluation."""
+    """Measure given parameters on the chips of `run` again; the account is that of the evaluation."""
     started = time.perf_counter()
     coordinator = Coordinator(run, pool)
     coordinator.load(params)
-    return measure(coordinator, params, run.train.steps, time.perf_counter() - started)
+    result = measure(coordinator, params, run.train.steps, 0.0, kind="evaluate")
+    result.wall_s = time.perf_counter() - started
+    return result
 
 
-def measure(coordinator: Coordinator, params: dict, step: int, wall_s: float) -> Result:
-    """Evaluate on the chips and on the nominal twin; add up the ledger."""
+def measure(coordinator: Coordinator, params: dict, step: int, wall_s: float, kind: str = "train") -> Result:
+    """Evaluate on the chips and on the nominal twin; the account is that of training, or of this evaluation."""
     plan = coordinator.plan
     point = coordinator.evaluate(step)
     promised = coordinator.evaluate(step, keys.PROMISE)
@@ -94,7 +96,7 @@ def measure(coordinator: Coordinator, params: dict, step: int, wall_s: float) ->
         accuracy_promised=float(np.mean(promised.accuracies)),
         loss=point.loss,
         steps=step,
-        **plain(coordinator.ledger.total()),
+        **plain(coordinator.ledger.total(kind)),
         passes_per_prediction=len(plan.predicts),
         parameters_physical=physical,
         parameters_digital=digital,
@@ -106,6 +108,3 @@ def measure(coordinator: Coordinator, params: dict, step: int, wall_s: float) ->
         records=coordinator.journal.records,
         params=params,
     )
-
-
-__all__ = ["Progress", "Result", "asdict", "evaluate", "measure", "train"]

@@ -153,6 +153,11 @@ def options_problems(
     return found
 
 
+def option_names(cls: Any) -> set[str]:
+    """The fields of a plug-in's dataclass that a run file may set."""
+    return {f.name for f in dataclasses.fields(cls) if f.init}
+
+
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from algorithms import registry as methods
-from orchestrator.problems import Problem, RunFileError, nearest, options_problems, read_toml, validate
+from orchestrator.problems import Problem, RunFileError, nearest, option_names, options_problems, read_toml, validate
 from physics import registry as substrates
 
 Positive = Annotated[int, Field(gt=0, le=2**31 - 1)]
@@ -267,9 +267,9 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
             found.append(Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=substrates.names()))
             continue
         cls = substrates.load(stage.substrate)
-        used |= {k for k in run.fleet.options if k in cls.__dataclass_fields__}
+        used |= {k for k in run.fleet.options if k in option_names(cls)}
         found += options_problems(cls, stage.options, at, Stage, hidden=("n_in", "n_out", "decode_as"))
-        chosen = {k: v for k, v in run.fleet.options.items() if k in cls.__dataclass_fields__}
+        chosen = {k: v for k, v in run.fleet.options.items() if k in option_names(cls)}
         found += options_problems(cls, chosen, ("fleet",), Fleet, hidden=("n_in", "n_out", "decode_as"))
         if stage.method is not None:
             found += _method_problems(stage.method, (*at, "method"))
@@ -279,7 +279,7 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
                 f
                 for n in {s.substrate for s in network}
                 if n in substrates.names()
-                for f in substrates.load(n).__dataclass_fields__
+                for f in option_names(substrates.load(n))
             }
             - {"n_in", "n_out", "decode_as"}
         )

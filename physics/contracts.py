@@ -164,7 +164,7 @@ class Reading:
     """What came back and what it cost, as the device counts it.
 
     v: [rows, batch, n_out]. `passes` counts samples through THIS device, `calls` batches, `seconds` the device's
-    own clock; `seconds` and `joules` are None where there is no source; `source` says whether a meter or a model counted them.
+    own clock; `seconds` and `joules` are None where there is no source. `source`: counted by a meter or by a model.
     """
 
     v: Array

@@ -21,7 +21,7 @@ class DrivenDevice:
         self.identity = driver.open()
 
     def execute(self, request: Request) -> Reading:
-        """Raises `Refused` before the first write if any row is out of range, `Stale` if a reply is not the one asked."""
+        """Raises `Refused` before the first write if any row is out of range, `Stale` on a reply to something else."""
         x = np.asarray(request.x)
         rows = [self._written(request, r) for r in range(len(request.versions))]
         for r, written in enumerate(rows):

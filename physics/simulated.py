@@ -50,8 +50,9 @@ class SimulatedDevice:
         calls = len(request.versions)
         passes = calls * request.samples
         costs = self._model.costs
-        known = costs.pass_s is not None and (costs.write_s is not None or writes == 0)
-        seconds = writes * (costs.write_s or 0.0) + passes * costs.pass_s if known else None
+        seconds = None
+        if costs.pass_s is not None and (costs.write_s is not None or writes == 0):
+            seconds = writes * (costs.write_s or 0.0) + passes * costs.pass_s
         if self._real_time and seconds:
             time.sleep(seconds)
         joules = None if costs.pass_J is None else passes * costs.pass_J

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from physics.contracts import Array, At, Key, Model, Tree
 
-FRESH = At(now=jnp.float32(0.0), since=jnp.float32(0.0))
+FRESH = At(now=np.float32(0.0), since=np.float32(0.0))
 
 
 def respond(model: Model, device: Tree, x: Array, key: Key | None = None) -> Array:

@@ -34,7 +34,7 @@ class DFA(Algorithm):
         return frozenset({"twin"})
 
     def learn(self, view: View, trace: Trace, signal: Array | None) -> tuple[Tree, Array | None]:
-        e = signal
+        e = jnp.asarray(signal)
         if view.stage < view.stages - 1:
             width = trace.h.shape[-1]
             B = signs(view.key, (e.shape[-1], WIDEST))

@@ -2,7 +2,7 @@
 
     L_l = log(1 + exp(-theta (cos(|h+_l|, p_l) - cos(|h-_l|, p_l))))
 
-h+ and h-: the stage's output with the right and with a wrong label laid over the input; p_l: a fixed random unit vector.
+h+ and h-: the stage's output with the right and with a wrong label laid over the input; p_l: a fixed random vector.
 A class is predicted by laying every label in turn (C passes) and taking the largest sum over stages of cos(|h_l|, p_l).
 Of a digital stage behind a physical one it needs no model at all; a physical stage may be trained with its own twin.
 
@@ -55,6 +55,6 @@ class PhyLL(Algorithm):
 
     def _cos(self, view: View, h: Array) -> Array:
         """cos(|h|, p) for h [..., width]."""
-        p = jax.random.uniform(view.key, h.shape[-1:])
+        p = jax.random.uniform(jax.random.fold_in(view.key, view.stage), h.shape[-1:])
         a = jnp.abs(h)
         return a @ p / (jnp.linalg.norm(p) * jnp.sqrt(jnp.sum(a**2, -1) + 1e-12))

@@ -1,7 +1,7 @@
 """The clock of a chip: what it holds and how long ago that was written, as a function of the work alone.
 
-Clones of one chip answer different items of a step, but the chip's history is one: all items in their order. Each worker
-walks the same history, so drift, noise and account are equal for any number of clones.
+Clones of one chip answer different items of a step, but the chip's history is one: all items in their order. Each
+worker walks the same history, so drift, noise and account are equal for any number of clones.
 """
 
 from __future__ import annotations

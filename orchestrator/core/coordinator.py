@@ -110,7 +110,7 @@ class Coordinator:
         right = [0] * self.plan.replicas
         loss = 0.0
         for item in items:
-            correct, total = answers[item.index]
+            correct, total = answers[item.number]
             right[item.replica] += correct
             loss += total
         accuracies = tuple(r / samples for r in right)
@@ -131,7 +131,8 @@ class Coordinator:
 
     def load(self, params: dict[tuple[int, int, int], Tree]) -> None:
         """Give every worker the parameters of a finished run."""
-        self.pool.gather([self.pool.call(w, "load", params)[1] for w in range(self.pool.size)])
+        steps = self.plan.run.train.steps
+        self.pool.gather([self.pool.call(w, "load", params, steps)[1] for w in range(self.pool.size)])
 
     # --- one round of calls ---------------------------------------------------------------------------------------
 
@@ -162,7 +163,8 @@ class Coordinator:
             yield from (report for _, report in outs)
         if call.purpose != keys.TRAIN or all(g.algorithm.signal != "error" for g in self.plan.groups):
             return
-        error, cots = messages[-1], []
+        error = messages[-1]
+        cots: list[Any] = []
         for index in reversed(range(len(lane.segments))):
             segment = lane.segments[index]
             if segment.first == len(self.plan.stages):
@@ -181,7 +183,7 @@ class Coordinator:
                 sums = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
                 evidence[group.index] = records.reduce_losses(self.plan, items, sums, len(group.passes))
                 continue
-            gradients: dict[int, dict] = {item.index: {} for item in items}
+            gradients: dict[int, dict] = {item.number: {} for item in items}
             for report in reports:
                 for (g, index), tree in report.gradients.items():
                     if g == group.index:

@@ -1,6 +1,6 @@
 """The compiled pieces of a step: what happens to one item in one stage. Their shapes are fixed by the run file.
 
-Stages are compiled one by one, never fused with a neighbour, so that a worker boundary between two of them changes no bit.
+Stages are compiled one by one, never fused with a neighbour, so that a worker boundary changes no bit.
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ def _encode(how: str, h: Array) -> Array:
 encode = partial(jax.jit, static_argnums=0)(_encode)
 
 
-@partial(jax.jit, static_argnums=0)
-def encode_vjp(how: str, h: Array, cot_x: Array) -> Array:
-    """Cotangent of what came in."""
-    return jax.vjp(partial(_encode, how), h)[1](cot_x)[0]
+@partial(jax.jit, static_argnums=(0, 1))
+def hand_down(stage: StagePlan, tile: int, h: Array, cot_x: Array) -> Array:
+    """Cotangent of what came into the STAGE, from that of one tile's input: its slice put in place, then encode."""
+    if stage.tile_by == "inputs" and len(stage.tiles) > 1:
+        lo, hi = stage.slices[tile]
+        cot_x = jnp.zeros((*cot_x.shape[:-1], stage.n_in), cot_x.dtype).at[..., lo:hi].set(cot_x)
+    if stage.encode == "none":
+        return cot_x
+    return jax.vjp(partial(_encode, stage.encode), jnp.broadcast_to(h, cot_x.shape))[1](cot_x)[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -74,16 +79,12 @@ def join(parts: list[Array], by: str) -> Array:
     """Outputs of the tiles of a stage, in order: side by side, or summed."""
     if len(parts) == 1:
         return parts[0]
-    return jnp.concatenate(parts, axis=-1) if by == "outputs" else _add(parts)
-
-
-def join_cotangents(parts: list[Array], by: str) -> Array:
-    """Cotangents of the inputs of the tiles: the transpose of how they were handed out."""
-    return join(parts, "inputs" if by == "outputs" else "outputs")
+    return jnp.concatenate(parts, axis=-1) if by == "outputs" else add(parts)
 
 
 @jax.jit
-def _add(parts: list[Array]) -> Array:
+def add(parts: list[Array]) -> Array:
+    """The sum, in order."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -61,18 +61,18 @@ class Layout:
         stages, n = self.plan.stages, len(workers)
         by_stage = self.plan.run.train.placement == "stages"
         home = {}
-        for s in stages:
-            for t in range(len(s.tiles)):
-                home[(s.index, t)] = workers[s.index * n // len(stages)] if by_stage else workers[t % n]
+        for stage in stages:
+            for t in range(len(stage.tiles)):
+                home[(stage.index, t)] = workers[stage.index * n // len(stages)] if by_stage else workers[t % n]
         hosts = [tuple(dict.fromkeys(home[(s.index, t)] for t in range(len(s.tiles)))) for s in stages]
         hosts.append(hosts[-1][:1])  # the readout
         home[(len(stages), 0)] = hosts[-1][0]
         segments: list[Segment] = []
-        for s, here in enumerate(hosts):
+        for i, here in enumerate(hosts):
             if segments and segments[-1].workers == here and len(here) == 1:
-                segments[-1] = Segment(here, segments[-1].first, s + 1)
+                segments[-1] = Segment(here, segments[-1].first, i + 1)
             else:
-                segments.append(Segment(here, s, s + 1))
+                segments.append(Segment(here, i, i + 1))
         return Lane(index, home, tuple(segments))
 
     def lane_of(self, worker: int) -> Lane:
@@ -80,4 +80,4 @@ class Layout:
 
     def mine(self, lane: Lane, items: tuple[Item, ...]) -> list[Item]:
         """The items of a lane."""
-        return [item for item in items if item.index % len(self.lanes) == lane.index]
+        return [item for item in items if item.number % len(self.lanes) == lane.index]

@@ -1,14 +1,18 @@
 """The plan of a run: its stages, groups and items of work. A pure function of the run file; workers do not enter it.
 
-An ITEM is the smallest piece of work: one replica, some rows (settings of the parameters), some samples of the batch. Its
-shape is fixed by the run file, so its bits are the same on any worker; workers only divide the items among them.
+An ITEM is the smallest piece of work: one replica, some rows (settings of the parameters), some samples of the batch.
+Its shape is fixed by the run file, so its bits are the same on any worker; workers only divide the items among them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
 
 from algorithms import registry as methods
 from algorithms.contracts import AS_IS, Algorithm, Passes
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 class Item(NamedTuple):
     """One replica, some rows of a group's passes, samples lo..hi of the batch."""
 
-    index: int
+    number: int
     replica: int
     rows: tuple[int, ...]
     lo: int
@@ -110,7 +114,7 @@ class Plan:
             rows = tuple(range(len(passes)))
             parts = [(rows, lo, lo + chunk) for lo in range(0, batch, chunk)]
         own = self.run.fleet.share == "own"
-        found = []
+        found: list[Item] = []
         for replica in range(self.replicas if own else 1):
             for i, (rows, lo, hi) in enumerate(parts):
                 found.append(Item(len(found), replica if own else i % self.replicas, rows, lo, hi))
@@ -145,17 +149,18 @@ class Plan:
 
     def parameters(self) -> tuple[int, int]:
         """(physical, digital) trained parameters of one copy."""
-        import math
-
-        import jax
-
         counts = {"device": 0, "digital": 0}
         for stage in self.stages:
             for model in stage.tiles if stage.trained else ():
-                shapes = jax.eval_shape(model.init, jax.random.key(0))
-                for part in counts:
-                    counts[part] += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes[part]))
+                for part, tree in shapes(model).items():
+                    counts[part] += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
         return counts["device"], counts["digital"]
+
+
+def shapes(model: Model) -> dict[str, Any]:
+    """The parameters of a model as shapes; nothing is computed."""
+    seed = jax.ShapeDtypeStruct((), np.uint32)
+    return jax.eval_shape(lambda seed: model.init(jax.random.key(seed)), seed)
 
 
 def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
@@ -173,18 +178,18 @@ def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
 
 def build(run: Run, n_features: int, n_classes: int) -> Plan:
     """The plan of a valid run."""
-    specs = [stage.method or run.method for stage in run.network]
-    algorithms = [methods.load(m.name)(**m.options) for m in specs]
+    chosen = [stage.method or run.method for stage in run.network]
     bounds: list[list[int]] = []
-    for i, spec in enumerate(specs):
-        if bounds and specs[bounds[-1][1]] == spec:
+    for i, method in enumerate(chosen):
+        if bounds and chosen[bounds[-1][1]] == method:
             bounds[-1][1] = i
         else:
             bounds.append([i, i])
     groups = []
     for g, (first, last) in enumerate(bounds):
-        algorithm = algorithms[first]
-        groups.append(Group(g, first, last, algorithm, Optimiser.of(specs[first], run.train.steps), algorithm.passes()))
+        method = chosen[first]
+        algorithm = methods.load(method.name)(**method.options)
+        groups.append(Group(g, first, last, algorithm, Optimiser.of(method, run.train.steps), algorithm.passes()))
     overlay = any(label != AS_IS for g in groups for label in (*g.passes.label, *g.algorithm.predict(2).label))
     group_of = {i: g.index for g in groups for i in range(g.first, g.last + 1)}
     stages, width = [], n_features + (n_classes if overlay else 0)
@@ -196,7 +201,8 @@ def build(run: Run, n_features: int, n_classes: int) -> Plan:
 
 def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     cls = substrates.load(spec.substrate)
-    fleet = {k: v for k, v in run.fleet.options.items() if k in cls.__dataclass_fields__}
+    known = {f.name for f in fields(cls)}
+    fleet = {k: v for k, v in run.fleet.options.items() if k in known}
     options = {**fleet, **spec.options, "decode_as": spec.decode}
 
     def model(n_in: int, n_out: int) -> Model:
@@ -206,6 +212,7 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     length = spec.size if spec.tile_by == "outputs" else n_in
     cuts = [length * t // spec.tiles for t in range(spec.tiles + 1)]
     slices = tuple(zip(cuts[:-1], cuts[1:], strict=True))
+    tiles: tuple[Model, ...]
     if spec.tiles == 1:
         tiles = (whole,)
     elif spec.tile_by == "outputs":

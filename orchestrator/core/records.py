@@ -57,7 +57,7 @@ def reduce_losses(plan: Plan, items: Iterable[Item], sums: dict[int, np.ndarray]
     """Mean loss of each row, float64 [P], by copy; the sums of the items are exact, so their order is immaterial."""
     out = {copy: np.full(passes, np.nan) for copy in range(plan.copies)}
     for item in items:
-        out[plan.copy_of(item.replica)][list(item.rows)] = sums[item.index] / (item.hi - item.lo)
+        out[plan.copy_of(item.replica)][list(item.rows)] = sums[item.number] / (item.hi - item.lo)
     return out
 
 
@@ -67,7 +67,7 @@ def reduce_gradients(plan: Plan, items: Iterable[Item], gradients: dict[int, Tre
     count: dict[int, int] = {}
     for item in sorted(items):
         copy = plan.copy_of(item.replica)
-        mine = jax.tree.map(lambda g: np.asarray(g, np.float64), gradients[item.index])
+        mine = jax.tree.map(lambda g: np.asarray(g, np.float64), gradients[item.number])
         total[copy] = mine if copy not in total else jax.tree.map(np.add, total[copy], mine)
         count[copy] = count.get(copy, 0) + item.hi - item.lo
     return {c: jax.tree.map(lambda g, n=count[c]: (g / n).astype(np.float32), t) for c, t in total.items()}

@@ -46,6 +46,11 @@ class Tile:
         """What `perturb` is given: the key of this step, the method's state, the parameters."""
         return _step_key(self._perturb_key, np.int32(self.step)), self._carry[0], self.params
 
+    def load(self, params: Tree, step: int) -> None:
+        """Stand where a run stood after `step` commits, without the state of its optimiser."""
+        self.params, self.step = params, step
+        self.changed = step if self.trained and params["device"] else 0
+
     def commit(self, step: int, evidence: dict) -> dict[str, float]:
         """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
         if step < self.step:

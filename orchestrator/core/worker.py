@@ -1,7 +1,7 @@
-"""A worker: the shards it hosts, and what it does in one call. It runs in an actor or in process, with the same bytes.
+"""A worker: the shards it hosts, and what it does in one call; in an actor or in process, with the same bytes.
 
-In a step it commits the previous record, sends its items to its devices stage by stage, and lets methods learn from what
-they measured. It branches on route, signal, evidence and spread, never on a method's name.
+In a step it commits the previous record, sends its items to its devices stage by stage, and lets methods learn from
+what they measured. It branches on route, signal, evidence and spread, never on a method's name.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Work(NamedTuple):
 
     @property
     def name(self) -> tuple[int, int]:
-        return self.group.index, self.item.index
+        return self.group.index, self.item.number
 
 
 class Worker:
@@ -141,7 +141,7 @@ class Worker:
             error = next(m[work.name] for m in by_kind["error"] if work.name in m)
             cot = error
             if group.algorithm.route == "chain" and by_kind["cot"]:
-                cot = self._cot_from_above(work, segment.last - 1, [m[work.name] for m in by_kind["cot"]])
+                cot = _summed([m[work.name] for m in by_kind["cot"]])
             for stage in reversed(range(segment.first, min(segment.last, len(self.plan.stages)))):
                 if stage < group.first or (group.algorithm.route == "broadcast" and stage > group.last):
                     continue
@@ -149,7 +149,7 @@ class Worker:
                 parts = self._learn(work, stage, signal, by_kind["peer"], report)
                 if group.algorithm.route == "chain":
                     if stage > segment.first:
-                        cot = self._cot_from_above(work, stage - 1, [parts])
+                        cot = _summed([parts])
                     else:
                         below[work.name] = parts
         return below, report
@@ -158,10 +158,10 @@ class Worker:
         """Parameters of the hosted tiles by (copy, stage, tile)."""
         return None, {name: jax.tree.map(np.asarray, tile.params) for name, tile in self.tiles.items()}
 
-    def load(self, params: dict[tuple[int, int, int], Tree]) -> tuple[None, None]:
-        """Take parameters from elsewhere (evaluation of a finished run)."""
+    def load(self, params: dict[tuple[int, int, int], Tree], step: int) -> tuple[None, None]:
+        """Take the parameters of a run that ended after `step` commits."""
         for name, tile in self.tiles.items():
-            tile.params = params[name]
+            tile.load(params[name], step)
         return None, None
 
     def commit(self, record: records.Record | None) -> tuple[None, None]:
@@ -269,7 +269,7 @@ class Worker:
         return reading.v
 
     def _learn(self, work: Work, stage: int, signal: Array, peers: list[dict], report: Report) -> dict[int, Array]:
-        """Gradient and cot_x of the tiles of one stage that are here; {tile: cot_x}."""
+        """Gradients of the tiles of one stage that are here, and {tile: cotangent of what came into the stage}."""
         spec, group = self.plan.stages[stage], work.group
         h_in, parts, v, h = self._traces[(work.name, stage)]
         copy = self.plan.copy_of(work.item.replica)
@@ -299,18 +299,9 @@ class Worker:
                 report.gradients.setdefault(work.name, {})[(stage, t)] = jax.tree.map(np.asarray, gradient)
             else:
                 cot_x = kernels.pull(spec, t, tile.params, x_t, v, signal)
-            cots[t] = cot_x
+            if cot_x is not None:
+                cots[t] = kernels.hand_down(spec, t, h_in, cot_x)
         return cots
-
-    def _cot_from_above(self, work: Work, stage: int, parts: list[dict[int, Array]]) -> Array:
-        """Cotangent of the output of `stage`, from the cot_x of all tiles of the stage above it."""
-        above = self.plan.stages[stage + 1]
-        everything = {t: c for part in parts for t, c in part.items()}
-        cot_x = kernels.join_cotangents([everything[t] for t in sorted(everything)], above.tile_by)
-        if above.encode == "none":
-            return cot_x
-        _, _, _, h = self._traces[(work.name, stage)]
-        return kernels.encode_vjp(above.encode, np.broadcast_to(h, cot_x.shape), cot_x)
 
     def _readout(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
         y = self._targets_of(call, work)
@@ -328,7 +319,7 @@ class Worker:
     # --- bookkeeping ----------------------------------------------------------------------------------------------
 
     def _begin(self, call: Call) -> None:
-        """Once a call: forget the traces of the last step, and let the clock of every hosted chip run through ALL items."""
+        """Once a call: forget the last step, and let the clock of every hosted chip run through ALL items."""
         token = (call.step, call.purpose)
         if self._scheduled == token:
             return
@@ -366,7 +357,7 @@ class Worker:
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""
         lanes = len(self.layout.lanes)
-        return [w for w in self._all_work(call) if w.item.index % lanes == self.lane.index]
+        return [w for w in self._all_work(call) if w.item.number % lanes == self.lane.index]
 
     def _versions(self, work: Work, stage: int, tile: Tile, rows: tuple[int, ...], perturbed: bool) -> tuple:
         if perturbed and tile.params["device"]:
@@ -414,3 +405,9 @@ class Worker:
             serial = f"chip {replica}.{stage}.{t}"
             return DrivenDevice(SimulatorDriver(model, chip, noise, keys.NOISE_KEYS, serial))
         return SimulatedDevice(model, chip, noise, keys.NOISE_KEYS, plan.run.fleet.real_time)
+
+
+def _summed(parts: list[dict[int, Array]]) -> Array:
+    """Cotangents from the tiles of the stage above, summed in the order of the tiles."""
+    everything = {t: c for part in parts for t, c in part.items()}
+    return kernels.add([everything[t] for t in sorted(everything)])

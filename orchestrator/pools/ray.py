@@ -14,6 +14,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+# Ray reads these when it is imported. Without a word from the user every cluster has a token, and ours one of its own.
+if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
 import ray
 
 from orchestrator.pools.sizes import payload_bytes
@@ -59,17 +64,15 @@ class Cluster:
     def __init__(self, address: str | None = None) -> None:
         self.address = address
         self._folder: str | None = None
-        self._previous: dict[str, str | None] = {}
 
     def __enter__(self) -> Cluster:
         logging.getLogger("ray").setLevel(logging.ERROR)
-        common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
         try:
             if self.address:
                 ray.init(address=self.address, **common)
             else:
                 self._folder = tempfile.mkdtemp(prefix="pnn-")
-                self._environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -91,17 +94,8 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         ray.shutdown()
-        for name, value in self._previous.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _environment(self, **values: str) -> None:
-        for name, value in values.items():
-            self._previous[name] = os.environ.get(name)
-            os.environ[name] = value
 
     def actors(self, n: int) -> list[Any]:
         """`n` actors, never restarted: what they hold would be lost, and we must know."""

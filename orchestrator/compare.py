@@ -1,0 +1,102 @@
+"""`compare`: every method on the same chips, through the one training loop, and what each is worth.
+
+Whole runs lie side by side over the workers; then one of them is repeated, sharded over two workers, and must end with
+the same bytes. Methods are compared paired by seed, which is paired by chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.api import Result, train
+from orchestrator.pools.in_process import InProcessPool
+from orchestrator.problems import Problem, RunFileError, read_toml
+from orchestrator.runfile import Run
+
+DEFAULT = ("spsa", "physics-aware", "in-silico", "dfa", "phyll")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison."""
+
+    method: str
+    seed: int
+    run: Run
+
+
+def cells(path: str | Path, sets: Sequence[str] = ()) -> tuple[Run, list[Cell]]:
+    """(the base run, all cells) of a run file with a [compare] table. Raises `RunFileError`."""
+    text, tree = read_toml(path)
+    base = Run.build(tree, list(sets), file=str(path), text=text)
+    if base.compare is None:
+        example = "[compare]\nseeds = [0, 1, 2]\n[compare.dfa]"
+        raise RunFileError([Problem(("compare",), None, "is missing", unknown=True, example=example)], str(path), text)
+    others = [s for s in sets if not s.replace(" ", "").startswith("method.name=")]
+    names = list(base.compare.entries) or list(DEFAULT)
+    found = []
+    for name in names:
+        run = Run.build(tree, [f"method.name={name}", *others], file=str(path), text=text)
+        for seed in base.compare.seeds:
+            tree_run = run.model_dump(exclude_none=True, exclude={"compare"})
+            tree_run["train"]["seed"] = seed
+            found.append(Cell(name, seed, Run.model_validate(tree_run)))
+    # the long ones first, so that no worker waits for a last one
+    return base, sorted(found, key=lambda c: -_work(c.run))
+
+
+def _work(run: Run) -> int:
+    return run.train.steps * int(run.method.options.get("probes", 1))
+
+
+def train_all(
+    todo: list[Cell], cluster: object | None, workers: int, done: Callable[[Cell, Result], None]
+) -> dict[tuple[str, int], Result]:
+    """Train every cell; `done` is called as they end. `cluster` None: one after the other in this process."""
+    results = {}
+    stream: Iterator[tuple[int, Result]]
+    if cluster is None:
+        stream = ((i, train(cell.run)) for i, cell in enumerate(todo))
+    else:
+        stream = cluster.train_all([c.run for c in todo], workers)  # type: ignore[attr-defined]
+    for index, result in stream:
+        cell = todo[index]
+        results[(cell.method, cell.seed)] = result
+        done(cell, result)
+    return results
+
+
+def repeat_sharded(
+    todo: list[Cell], results: dict[tuple[str, int], Result], cluster: object | None
+) -> tuple[Cell, Result]:
+    """Repeat the quickest run that measures devices, sharded over two workers."""
+    measuring = [c for c in todo if results[(c.method, c.seed)].passes > 0] or todo
+    cell = min(measuring, key=lambda c: (_work(c.run), c.run.train.steps * len(c.run.network), c.seed))
+    pool = InProcessPool(cell.run, 2) if cluster is None else cluster.pool(cell.run, 2)  # type: ignore[attr-defined]
+    try:
+        return cell, train(cell.run, pool)
+    finally:
+        pool.close()
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high) of a - b, with a 95 % interval by Student's t over the pairs (infinite for one pair)."""
+    d = np.asarray(a) - np.asarray(b)
+    if len(d) < 2:
+        return float(d.mean()), -np.inf, np.inf
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)))
+    return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
+
+
+def by_method(todo: list[Cell], results: dict[tuple[str, int], Result]) -> dict[str, list[Result]]:
+    """Results of each method in the order of the seeds; methods in the order of the run file."""
+    names = list(dict.fromkeys(c.method for c in todo))
+    seeds = sorted({c.seed for c in todo})
+    order = [n for n in DEFAULT if n in names] + [n for n in names if n not in DEFAULT]
+    return {n: [results[(n, s)] for s in seeds] for n in order}
