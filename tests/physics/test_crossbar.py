@@ -1,4 +1,4 @@
-"""Each non-ideality switched on alone, against its stated size. Statistical tolerances are five standard errors or more.
+"""Each non-ideality switched on alone, against its stated size. Statistical tolerances are five standard errors.
 
 `noise=0, drift=0` and no mismatch leave converters only; `key=None` leaves nothing. Independent formulas in numpy.
 """
@@ -24,14 +24,23 @@ W = np.tile(np.repeat(LEVELS, EACH), (2, 1))
 ADC_STEP = 2 * ADC_RANGE / (2**ADC_BITS - 2)
 KEY = jax.random.key(7)
 
-program = partial(jax.jit, static_argnums=0)(lambda model, chip, w, key: model.program(chip, {"w": w}, key))
-respond = partial(jax.jit, static_argnums=0)(
-    lambda model, chip, cells, x, keys, at: jax.vmap(lambda k: model.respond(chip, cells, x, k, at))(keys)
-)
-smooth = partial(jax.jit, static_argnums=0)(
-    lambda model, chip, cells, x, at: model.respond(chip, cells, x, None, at)
-)  # key=None: what the cells are, without a measurement
-fabricate = partial(jax.jit, static_argnums=0)(lambda model, key: model.fabricate(key))
+
+def program(model, chip, w, key):
+    return model.program(chip, {"w": w}, key)  # not compiled as a whole: its operations serve all configurations
+
+
+def smooth(model, chip, cells, at):
+    """What the cells of the bias row are, without a measurement: x = 0 leaves only them."""
+    return np.asarray(model.respond(chip, cells, np.zeros(model.n_in, np.float32), None, at))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def read(model, reads, w, x, key, at):
+    """Readings of exactly programmed cells of the nominal chip, [reads, n_out]; x: one input, or one for each."""
+    chip = model.nominal()
+    cells = model.program(chip, {"w": w}, None)
+    xs = jnp.broadcast_to(x, (reads, model.n_in))
+    return jax.vmap(lambda x, k: model.respond(chip, cells, x, k, at))(xs, jax.random.split(key, reads))
 
 
 def at(now=0.0, since=0.0):
@@ -95,8 +104,7 @@ READS = 20_000
 @pytest.mark.parametrize("since", [0.0, 1e5])
 def test_variance_of_the_column_current_is_that_of_its_cells_and_of_the_periphery(since):
     x = np.float32([63, -21, 42]) / 63  # on the grid of the converter
-    cells = program(READ, READ.nominal(), READ_W, None)
-    v = np.asarray(respond(READ, READ.nominal(), cells, x, jax.random.split(KEY, READS), at(since=since)), np.float64)
+    v = np.asarray(read(READ, READS, READ_W, x, KEY, at(since=since)), np.float64)
     g = np.abs(READ_W.astype(np.float64))
     q = np.minimum(0.2, 0.0088 / np.maximum(g, 1e-9) ** 0.65)
     sigma = g * q * np.sqrt(np.log((since + 20 + 250e-9) / (2 * 250e-9)))
@@ -108,25 +116,23 @@ def test_variance_of_the_column_current_is_that_of_its_cells_and_of_the_peripher
     assert abs(np.corrcoef(v.T)[0, 1]) < 5 / np.sqrt(READS)
 
 
+QUIET = Crossbar(15, 2, noise=0.0, drift=0.0)
+
+
 def test_without_noise_a_reading_is_input_converter_matrix_output_converter(inputs):
-    quiet = Crossbar(3, 2, noise=0.0, drift=0.0)
-    w = inputs(4, 2)
-    for x in inputs(20, 3):
-        cells = program(quiet, quiet.nominal(), w, KEY)
-        v = respond(quiet, quiet.nominal(), cells, x, jax.random.split(KEY, 1), at())[0]
-        seen = np.append(np.round(x.astype(np.float64) * 63) / 63, 1.0)  # 126 steps from -1 to 1
-        steps = seen @ w.astype(np.float64) / ADC_STEP
-        assert np.all(np.abs(steps - np.floor(steps) - 0.5) > 1e-3)  # not a draw between two codes
-        np.testing.assert_allclose(v, np.round(steps) * ADC_STEP, atol=1e-5)
+    w, x = inputs(16, 2), inputs(20, 15)
+    v = read(QUIET, 20, w, x, KEY, at())
+    seen = np.column_stack([np.round(x.astype(np.float64) * 63) / 63, np.ones(20)])  # 126 steps from -1 to 1
+    steps = seen @ w.astype(np.float64) / ADC_STEP
+    assert np.all(np.abs(steps - np.floor(steps) - 0.5) > 1e-3)  # not a draw between two codes
+    np.testing.assert_allclose(v, np.round(steps) * ADC_STEP, atol=1e-5)
+    assert np.abs(v - (x @ w[:15] + w[15])).max() > 0.5 * ADC_STEP  # both converters count
 
 
 def test_readings_saturate_at_the_range_of_the_converter():
-    deep = Crossbar(15, 2, noise=0.0, drift=0.0)
     w = np.stack([np.full(16, 0.9), np.full(16, -0.9)], axis=1).astype(np.float32)
-    cells = program(deep, deep.nominal(), w, KEY)
-    v = respond(deep, deep.nominal(), cells, np.ones(15, np.float32), jax.random.split(KEY, 1), at())[0]
-    np.testing.assert_allclose(v, [12, -12], rtol=1e-6)  # it would be 14.4
-    np.testing.assert_allclose(smooth(deep, deep.nominal(), cells, np.ones(15, np.float32), at()), [14.4, -14.4], 1e-6)
+    v = read(QUIET, 20, w, np.ones(15, np.float32), KEY, at())
+    np.testing.assert_allclose(v, np.tile([12.0, -12.0], (20, 1)), rtol=1e-6)  # it would be 14.4
 
 
 @pytest.mark.parametrize(("bound", "bits"), [(1.0, DAC_BITS), (ADC_RANGE, ADC_BITS)])
@@ -154,7 +160,7 @@ def test_a_converter_rounds_to_the_nearest_of_its_steps(bound, bits):
 
 def test_mismatch_is_a_gain_of_each_conductance_of_its_own():
     model = Crossbar(1, len(LEVELS) * EACH, mismatch=0.15, noise=0.0, drift=0.0)
-    chip = fabricate(model, KEY)
+    chip = model.fabricate(KEY)
     gain = np.asarray(chip.gain, np.float64).reshape(2, -1)
     assert gain.mean() == pytest.approx(1.0, abs=5 * 0.15 / np.sqrt(gain.size))
     assert gain.std() == pytest.approx(0.15, rel=5 / np.sqrt(2 * gain.size))
@@ -166,29 +172,32 @@ def test_mismatch_is_a_gain_of_each_conductance_of_its_own():
 
 def test_stuck_cells_have_their_share_and_ignore_what_is_written():
     model = Crossbar(1, len(LEVELS) * EACH, stuck_off=0.02, stuck_full=0.03)
-    chip = fabricate(model, KEY)
+    chip = model.fabricate(KEY)
     stuck = np.asarray(chip.stuck)
     for value, share in ((0.0, 0.02), (1.0, 0.03)):
         found = np.mean(stuck == value)
         assert abs(found - share) < 5 * np.sqrt(share * (1 - share) / stuck.size)
     assert np.mean(np.isnan(stuck)) == pytest.approx(0.95, abs=0.01)
-    for w in (W, -W):
+    for w, which in ((W, 0), (-W, 1)):
         cells = program(model, chip, w, KEY)
         broken = ~np.isnan(stuck)
         assert np.array_equal(np.asarray(cells.g)[broken], stuck[broken])
         assert np.all(np.asarray(cells.nu)[broken] == 0)  # nor do they drift
-        assert np.mean(np.asarray(cells.g)[~broken] == 0) < 0.3  # the others are written: only g = 0 may round to 0
+        error = np.asarray(cells.g)[which] - W
+        assert (
+            np.abs(error[~broken[which]]).max() < 6 * programming_std(LEVELS).max()
+        )  # the others do what they are told
 
 
 def test_cells_fail_open_after_their_time_and_stay_dead():
     rate, n = 0.01, len(LEVELS) * EACH
     model = Crossbar(1, n, noise=0.0, drift=0.0, failures_per_s=rate)
-    chip = fabricate(model, KEY)
+    chip = model.fabricate(KEY)
     cells = program(model, chip, W, None)
     dies = np.asarray(chip.dies)[0, 1]  # of the bias row, which is all that x = 0 leaves
     before = np.zeros(n, bool)
     for now in (0.0, 10.0, 100.0, 400.0):
-        v = np.asarray(smooth(model, chip, cells, np.zeros(1, np.float32), at(now=now)))
+        v = smooth(model, chip, cells, at(now=now))
         dead = v == 0
         assert np.array_equal(dead, now >= dies)
         assert np.all(dead[before])
@@ -208,10 +217,10 @@ DRIFT_LEVELS = np.float32([0.02, 0.05, 0.1, 0.3, 0.9])
 def drifted():
     """(nu of each cell of the bias row, its conductance at several times), of a chip without any other fault."""
     w = np.tile(np.repeat(DRIFT_LEVELS, EACH), (2, 1))
-    chip = fabricate(DRIFT, KEY)
+    chip = DRIFT.fabricate(KEY)
     cells = program(DRIFT, chip, w, None)
     times = np.array([0.0, 60.0, 3600.0, 86400.0, 3e6])
-    g = [smooth(DRIFT, chip, cells, np.zeros(1, np.float32), at(since=t)) for t in times]
+    g = [smooth(DRIFT, chip, cells, at(since=t)) for t in times]
     return np.asarray(cells.nu, np.float64), times, np.asarray(g, np.float64)
 
 
@@ -243,7 +252,7 @@ def test_no_conductance_grows(drifted):
 
 
 def test_without_drift_nothing_changes():
-    cells = program(WIDE, fabricate(WIDE, KEY), W, KEY)
+    cells = program(WIDE, WIDE.fabricate(KEY), W, KEY)
     assert np.all(np.asarray(cells.nu) == 0)
 
 

@@ -1,0 +1,77 @@
+"""Shared by all tests: the environment that the package sets, small runs, one Ray cluster for the whole session."""
+
+import copy
+import os
+from typing import Any
+
+import pytest
+
+# Compiling takes most of the time of these tests, so they compile with less optimisation; what they assert holds for
+# any. `make train` shows the same promises with the code that users run.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+
+from orchestrator import Run  # sets what else JAX and Ray read from the environment
+
+CROSSBAR = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
+LAST = {"substrate": "crossbar", "size": 10}
+LOCAL = [
+    {**CROSSBAR, "trained": False},
+    {"substrate": "digital", "size": 16, "decode": "relu"},
+    {**CROSSBAR, "trained": False, "encode": "peak"},
+    {"substrate": "digital", "size": 10, "decode": "relu"},
+]
+BASE: dict[str, Any] = {
+    "network": [CROSSBAR, LAST],
+    "fleet": {"mismatch": 0.15, "stuck_off": 0.01, "stuck_full": 0.01, "write_s": 0.001},
+    "train": {"steps": 3, "batch": 64, "rows": 4, "chunk": 16, "evaluate_every": 2, "evaluate_samples": 256},
+}
+METHODS = {
+    "spsa": {"name": "spsa", "probes": 8},
+    "physics-aware": {"name": "physics-aware"},
+    "in-silico": {"name": "in-silico"},
+    "in-silico-noise": {"name": "in-silico-noise"},
+    "dfa": {"name": "dfa"},
+    "phyll": {"name": "phyll"},
+}
+
+
+def tree_of(method: str, **changes: Any) -> dict[str, Any]:
+    """A small run by a method; `train`, `fleet` are merged, anything else replaces."""
+    tree = copy.deepcopy({**BASE, "method": METHODS[method]})
+    if method == "phyll":
+        tree["network"] = copy.deepcopy(LOCAL)
+    for key, value in changes.items():
+        tree[key] = {**tree[key], **value} if key in ("train", "fleet", "method") else value
+    return tree
+
+
+@pytest.fixture
+def small():
+    """small(method, **changes) -> Run"""
+    return lambda method, **changes: Run.build(tree_of(method, **changes))
+
+
+@pytest.fixture
+def small_tree():
+    """small_tree(method, **changes) -> the tree of a run file"""
+    return tree_of
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start Ray before the first test: it forks, and JAX must not have started its threads by then."""
+    if any(item.get_closest_marker("ray") for item in session.items) and not session.config.option.collectonly:
+        from orchestrator.pools.ray import Cluster
+
+        session.config._pnn_cluster = Cluster().__enter__()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    cluster = getattr(session.config, "_pnn_cluster", None)
+    if cluster is not None:
+        cluster.__exit__()
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config) -> Any:
+    """The one cluster of the session."""
+    return pytestconfig._pnn_cluster

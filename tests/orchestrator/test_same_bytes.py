@@ -1,0 +1,157 @@
+"""P0 and P1: one SHA-256 for any number of workers, any placement, any order of arrival; replay equals live."""
+
+import numpy as np
+import pytest
+from algorithms import registry
+from orchestrator import train
+from orchestrator.core import records, task
+from orchestrator.core.coordinator import Coordinator
+from orchestrator.core.plan import build
+from orchestrator.core.worker import Worker
+from orchestrator.pools.in_process import InProcessPool
+
+CROSSBAR = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
+LAST = {"substrate": "crossbar", "size": 10}
+
+CASES = {
+    **{name: (name, {}) for name in registry.METHODS},
+    **{
+        f"{name}, outputs in two tiles": (name, {"network": [{**CROSSBAR, "tiles": 2}, LAST]})
+        for name in ("spsa", "physics-aware", "dfa", "in-silico-noise")
+    },
+    "physics-aware, inputs in two tiles, encoded": (
+        "physics-aware",
+        {
+            "network": [
+                {**CROSSBAR, "decode": "relu"},
+                {**CROSSBAR, "encode": "peak", "tiles": 2, "tile_by": "inputs"},
+                LAST,
+            ]
+        },
+    ),
+    "spsa below physics-aware": (
+        "physics-aware",
+        {"network": [{**CROSSBAR, "method": {"name": "spsa", "probes": 8}}, LAST]},
+    ),
+    "physics-aware below spsa": (
+        "physics-aware",
+        {"network": [CROSSBAR, {**LAST, "method": {"name": "spsa", "probes": 8}}]},
+    ),
+    "phyll below dfa": (
+        "dfa",
+        {
+            "network": [
+                {**CROSSBAR, "trained": False, "method": "phyll"},
+                {"substrate": "digital", "size": 16, "decode": "relu", "method": "phyll"},
+                {**CROSSBAR, "encode": "peak"},
+                LAST,
+            ]
+        },
+    ),
+    "spsa, three tied chips": ("spsa", {"fleet": {"replicas": 3, "share": "tied"}}),
+    "physics-aware, two own chips": ("physics-aware", {"fleet": {"replicas": 2}}),
+}
+
+
+def answers(result):
+    """All that must not depend on the workers."""
+    total = result.ledger.total(), result.ledger.total("evaluate")
+    return result.parameters_sha256, result.accuracy, result.accuracy_promised, result.loss, total
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_worker_equals_many(case, small):
+    method, changes = CASES[case]
+    reference = None
+    for placement in ("clones", "stages", "tiles"):
+        run = small(method, **changes, train={"placement": placement})
+        for workers in (1, 2, 3, 4):
+            result = train(run, InProcessPool(run, workers, shuffle=7 * workers))
+            reference = reference or answers(result)
+            assert answers(result) == reference, f"{placement}, {workers} workers"
+            by_worker = result.ledger.by_worker["train"]
+            assert sum(e.passes for e in by_worker.values()) == result.passes
+            if result.passes and placement == "clones":
+                assert set(by_worker) == set(range(workers)), "a worker measured nothing"
+    assert result.parameters_sha256 == records.parameters_sha256(replayed(run, result))
+
+
+def replayed(run, result):
+    data = task.dataset(run.data)
+    return records.replay(build(run, data.x_train.shape[1], data.n_classes), result.records)
+
+
+def test_parameters_moved_and_seeds_differ(small):
+    run = small("spsa")
+    fresh = InProcessPool(run)._workers[0].parameters()[1]
+    result = train(run)
+    assert all(np.any(result.params[n]["device"]["w"] != fresh[n]["device"]["w"]) for n in fresh)
+    assert train(small("spsa", train={"seed": 1})).parameters_sha256 != result.parameters_sha256
+
+
+def test_a_broken_chain_of_records_is_refused(small):
+    run = small("physics-aware")
+    result = train(run)
+    result.records.pop(1)
+    with pytest.raises(RuntimeError, match="does not follow"):
+        replayed(run, result)
+
+
+def test_a_record_is_applied_once(small):
+    run = small("physics-aware")
+    result = train(run)
+    worker = Worker(run, 0, 1)
+    for record in result.records:
+        worker.commit(record)
+        worker.commit(record)
+    assert records.parameters_sha256(worker.parameters()[1]) == result.parameters_sha256
+    with pytest.raises(RuntimeError, match="a record is missing"):
+        Worker(run, 0, 1).commit(result.records[1])
+
+
+def test_a_step_without_a_finite_loss_moves_nothing(small):
+    run = small("spsa")
+    coordinator = Coordinator(run, InProcessPool(run))
+    before = records.parameters_sha256(coordinator.finish())
+    worker = coordinator.pool._workers[0]
+    worker.commit(records.Record(0, {0: {0: np.full(16, np.nan)}}, "start"))
+    assert records.parameters_sha256(worker.parameters()[1]) == before
+    assert all(tile.changed == 0 for tile in worker.tiles.values()), "frozen parameters need no write"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("method", ["spsa", "physics-aware", "in-silico", "dfa", "phyll"])
+def test_actors_equal_this_process(method, small, cluster):
+    run = small(method)
+    pool = cluster.pool(run, 2)
+    try:
+        sharded = train(run, pool)
+    finally:
+        pool.close()
+    assert answers(sharded) == answers(train(run))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3, 4])
+@pytest.mark.parametrize("placement", ["clones", "stages", "tiles"])
+@pytest.mark.parametrize("method", ["spsa", "physics-aware", "dfa"])
+def test_any_number_of_actors_equals_this_process(method, placement, workers, small, cluster):
+    run = small(method, network=[{**CROSSBAR, "tiles": 2}, LAST], train={"placement": placement})
+    pool = cluster.pool(run, workers)
+    try:
+        sharded = train(run, pool)
+    finally:
+        pool.close()
+    assert answers(sharded) == answers(train(run))
+
+
+@pytest.mark.ray
+def test_a_network_split_over_actors_by_stage(small, cluster):
+    run = small("physics-aware", network=[{**CROSSBAR, "tiles": 2}, LAST], train={"placement": "tiles"})
+    pool = cluster.pool(run, 2)
+    try:
+        sharded = train(run, pool)
+    finally:
+        pool.close()
+    assert answers(sharded) == answers(train(run))
