@@ -70,10 +70,7 @@ def load(path: Path) -> tuple[Run, dict[tuple[int, int, int], Tree]]:
         tree = json.loads((path / "run.json").read_text())
     except ValueError as error:
         raise RunFileError([Problem(("run.json",), file, f"is not JSON: {error}")], file, "") from None
-    run = validate(Run, tree, file, "")
-    found = run.problems()
-    if found:
-        raise RunFileError(found, file, "")
+    run = validate(Run, tree, file, "", more=Run.problems)
     try:
         with np.load(path / "parameters.npz", allow_pickle=False) as archive:
             params = unflatten({name: archive[name] for name in archive.files})

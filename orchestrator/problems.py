@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import math
 import re
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -94,12 +95,52 @@ def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
         raise RunFileError([Problem(("file",), str(path), f"is not TOML: {message}")], str(path), "") from None
 
 
-def validate(cls: type[M], tree: Any, file: str, text: str, origin: dict | None = None) -> M:
-    """A pydantic model from a tree. Raises `RunFileError` with all its problems."""
+def validate(
+    cls: type[M],
+    tree: Any,
+    file: str,
+    text: str,
+    origin: dict | None = None,
+    more: Callable[[M], list[Problem]] = lambda model: [],
+) -> M:
+    """A pydantic model from a tree. Raises `RunFileError` with all its problems, and those that `more` finds in it.
+
+    If fields have wrong types, `more` looks at the tree without them, so that one error does not hide another.
+    """
+    found: list[Problem] = []
     try:
-        return cls.model_validate(tree)
+        model = cls.model_validate(tree)
     except ValidationError as error:
-        raise RunFileError([from_pydantic(e, cls) for e in error.errors()], file, text, origin) from None
+        told = error.errors()
+        nested = {e["loc"][:i] for e in told for i in range(len(e["loc"]))}
+        told = [e for e in told if not (e["type"] == "too_short" and e["loc"] in nested)]  # follows from another
+        found = [from_pydantic(e, cls) for e in told]
+        try:
+            model = cls.model_validate(_without(tree, [e["loc"] for e in told]))
+        except ValidationError:
+            raise RunFileError(found, file, text, origin) from None
+    known = {p.where for p in found}
+    found += [p for p in more(model) if not any(p.where[: len(w)] == w for w in known)]
+    if found:
+        raise RunFileError(found, file, text, origin)
+    return model
+
+
+def _without(tree: Any, places: list[tuple]) -> Any:
+    """A copy of the tree without the values at `places` (a missing one that has no default: any that fits)."""
+    tree = copy.deepcopy(tree)
+    for place in places:
+        node = tree
+        try:
+            for part in place[:-1]:
+                node = node[part]
+            if place[-1] in ("substrate", "size"):
+                node[place[-1]] = {"substrate": "digital", "size": 1}[place[-1]]
+            else:
+                node.pop(place[-1], None)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue
+    return tree
 
 
 def from_pydantic(error: Any, cls: type | None = None, prefix: tuple = ()) -> Problem:

@@ -5,6 +5,7 @@ Everything that can be wrong with a run is found here, before anything starts, a
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -149,18 +150,11 @@ class Run(Strict):
         cls, tree: dict[str, Any], sets: list[str] | tuple[str, ...] = (), *, file: str = "run", text: str = ""
     ) -> Self:
         """From a tree of plain values. Raises `RunFileError`."""
-        base = validate(cls, tree, file, text)
-        problems = base.problems()
-        if problems:
-            raise RunFileError(problems, file, text)
+        base = validate(cls, tree, file, text, more=cls.problems)
         if not sets:
             return base
-        changed, origin = apply_sets(tree, base, sets)
-        run = validate(cls, changed, file, text, origin)
-        problems = run.problems()
-        if problems:
-            raise RunFileError(problems, file, text, origin)
-        return run
+        changed, origin = apply_sets(tree, sets)
+        return validate(cls, changed, file, text, origin, more=cls.problems)
 
     def with_method(self, name: str, seed: int | None = None) -> Run:
         """This run by another method: its entry in [compare] (or its defaults) replaces the method table."""
@@ -177,16 +171,17 @@ class Run(Strict):
         for name, entry in (self.compare.entries if self.compare else {}).items():
             where = ("compare", name)
             if name not in methods.names():
-                found.append(Problem(where, name, "is not a method", allowed=methods.names()))
+                found.append(Problem(where, name, "is not a method", allowed=methods.names(), unknown=True))
                 continue
             method = Method(name=name, **entry.options)
             found += _method_problems(method, where)
             if not found:
                 network = entry.network or self.network
                 found += _network_problems(self, network, method, (*where, "network") if entry.network else where)
-        if not found:
-            from orchestrator.core.plan import plan_problems
+        from orchestrator.core.plan import plan_problems, size_problems
 
+        found += size_problems(self)
+        if not found:
             found += plan_problems(self, ("method",))
             for name in self.compare.entries if self.compare else {}:
                 found += plan_problems(self.with_method(name), ("compare", name))
@@ -203,10 +198,8 @@ def _with_method(tree: dict[str, Any], name: str) -> dict[str, Any]:
     return tree
 
 
-def apply_sets(tree: dict[str, Any], base: Run, sets: list[str] | tuple[str, ...]) -> tuple[dict[str, Any], dict]:
+def apply_sets(tree: dict[str, Any], sets: list[str] | tuple[str, ...]) -> tuple[dict[str, Any], dict]:
     """The tree with `--set`s applied (method.name first, the others win), and which fields they set."""
-    import copy
-
     tree, origin, problems = copy.deepcopy(tree), {}, []
     pairs = []
     for item in sets:
@@ -226,13 +219,16 @@ def apply_sets(tree: dict[str, Any], base: Run, sets: list[str] | tuple[str, ...
         for i, part in enumerate(path[:-1]):
             if isinstance(node, list):
                 if not part.isdigit() or int(part) >= len(node):
-                    problems.append(Problem(path, item, f"has no stage {part}: 0 to {len(node) - 1}", source=item))
+                    wrong = f"has no entry {part}"
+                    allowed = [str(i) for i in range(len(node))]
+                    problems.append(Problem(path[:i], None, wrong, allowed, unknown=True, source=item))
                     node = None
                     break
                 node = node[int(part)]
             else:
                 if i == 0 and part not in Run.model_fields:
-                    problems.append(Problem(path, item, "is not a field", allowed=list(Run.model_fields), source=item))
+                    allowed = list(Run.model_fields)
+                    problems.append(Problem((part,), None, "is not a field", allowed, unknown=True, source=item))
                     node = None
                     break
                 node = node.setdefault(part, {})

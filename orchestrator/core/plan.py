@@ -223,14 +223,35 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     return StagePlan(i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group)
 
 
+def size_problems(run: Run) -> list[Problem]:
+    """Sizes that do not fit the data or each other."""
+    from orchestrator.core.task import dataset
+
+    found = []
+    try:
+        n_classes = dataset(run.data).n_classes
+    except ValueError as error:
+        return [Problem(("data", "name"), run.data.name, f"cannot be used: {error}")]
+    networks: dict[tuple, tuple[Stage, ...]] = {("network",): run.network}
+    for name, entry in (run.compare.entries if run.compare else {}).items():
+        if entry.network:
+            networks[("compare", name, "network")] = entry.network
+    for where, network in networks.items():
+        if network[-1].size != n_classes:
+            at = (*where, len(network) - 1, "size")
+            allowed = f"{n_classes}, its classes"
+            found.append(Problem(at, network[-1].size, f"does not fit {run.data.name}", allowed=allowed))
+    if run.train.batch % min(run.train.chunk, run.train.batch):
+        allowed = f"a divisor of train.batch = {run.train.batch}"
+        found.append(Problem(("train", "chunk"), run.train.chunk, "does not divide the batch", allowed=allowed))
+    return found
+
+
 def plan_problems(run: Run, where: tuple) -> list[Problem]:
     """What only the plan can show: sizes that do not chain, methods that a stage cannot do, work that cannot be cut."""
     from orchestrator.core.task import dataset
 
-    try:
-        data = dataset(run.data)
-    except ValueError as error:
-        return [Problem(("data",), run.data.name, f"cannot be used: {error}")]
+    data = dataset(run.data)
     n_features, n_classes = data.x_train.shape[1], data.n_classes
     network = ("network",) if where == ("method",) or "network" not in _entry(run, where) else (*where, "network")
     try:
@@ -238,13 +259,6 @@ def plan_problems(run: Run, where: tuple) -> list[Problem]:
     except (ValueError, TypeError) as error:
         return [Problem(network, None, f"cannot be built: {error}", unknown=True)]
     found = []
-    last = run.network[-1]
-    if last.size != n_classes:
-        at = (*network, len(run.network) - 1, "size")
-        found.append(Problem(at, last.size, f"does not fit {run.data.name}", allowed=f"{n_classes}, its classes"))
-    if run.train.batch % min(run.train.chunk, run.train.batch):
-        allowed = f"a divisor of train.batch = {run.train.batch}"
-        found.append(Problem(("train", "chunk"), run.train.chunk, "does not divide the batch", allowed=allowed))
     if not any(s.trained for s in plan.stages):
         found.append(Problem(network, None, "has no trained stage", allowed="trained = true in one", unknown=True))
     for group in plan.groups:
