@@ -10,7 +10,13 @@ import pytest
 # any. `make train` shows the same promises with the code that users run.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 
+from hypothesis import HealthCheck, settings
+
 from orchestrator import Run  # sets what else JAX and Ray read from the environment
+
+# On a shared machine a slow example says nothing.
+settings.register_profile("pnn", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+settings.load_profile("pnn")
 
 CROSSBAR = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
 LAST = {"substrate": "crossbar", "size": 10}

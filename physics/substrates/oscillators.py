@@ -60,7 +60,7 @@ class Oscillators:
     @property
     def ports(self) -> Ports:
         couplings = Port("1", -10.0, 10.0)
-        return Ports({"J": couplings, "e": couplings}, Port("rad", -2 * np.pi, 2 * np.pi), Port("rad", -np.inf, np.inf))
+        return Ports({"J": couplings, "e": couplings}, Port("rad", -np.inf, np.inf), Port("rad", -np.inf, np.inf))
 
     @property
     def costs(self) -> Costs:

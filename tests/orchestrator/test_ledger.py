@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+
 from orchestrator import Run, train
 
 STEPS, BATCH, CHUNKS, STAGES, PROBES = 3, 64, 4, 2, 8

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from algorithms import registry
 from orchestrator import train
 from orchestrator.core import records, task
