@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from orchestrator import checks
 from orchestrator.api import Result
 from orchestrator.problems import Problem, RunFileError, validate
 from orchestrator.runfile import Run
@@ -70,7 +71,7 @@ def load(path: Path) -> tuple[Run, dict[tuple[int, int, int], Tree]]:
         tree = json.loads((path / "run.json").read_text())
     except ValueError as error:
         raise RunFileError([Problem(("run.json",), file, f"is not JSON: {error}")], file, "") from None
-    run = validate(Run, tree, file, "", more=Run.problems)
+    run = validate(Run, tree, file, "", more=checks.problems)
     try:
         with np.load(path / "parameters.npz", allow_pickle=False) as archive:
             params = unflatten({name: archive[name] for name in archive.files})

@@ -19,8 +19,8 @@ from orchestrator.core.layout import Lane, Layout
 from orchestrator.core.ledger import Ledger
 from orchestrator.core.plan import Plan, build
 from orchestrator.core.records import Journal, Record
-from orchestrator.core.worker import Call, Report
-from orchestrator.runfile import Run
+from orchestrator.core.work import Call, Report
+from orchestrator.spec import Run
 
 Tree = Any
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from algorithms.contracts import Algorithm, Trace, View
 from orchestrator.core.plan import StagePlan
 from physics import twin
-from physics.contracts import Model
+from physics.contracts import Delta, Model
 
 Array = Any
 Tree = Any
@@ -28,7 +28,22 @@ def _encode(how: str, h: Array) -> Array:
     return h
 
 
-encode = partial(jax.jit, static_argnums=0)(_encode)
+def encode(how: str, h: Array) -> Array:
+    """h as the stage's inputs take it."""
+    return h if how == "none" else _compiled_encode(how, h)
+
+
+_compiled_encode = partial(jax.jit, static_argnums=0)(_encode)
+
+
+def split(delta: Delta | None) -> tuple[Any, tuple | None]:
+    """(what is static for the compiler, what is not) of a perturbation."""
+    return (None, None) if delta is None else (delta.direction, (delta.context, delta.probe, delta.scale))
+
+
+def rows(x: Array, v: Array) -> Array:
+    """x [1 or rows, batch, n] with as many rows as v."""
+    return x if x.shape[0] == v.shape[0] else jnp.broadcast_to(x, (v.shape[0], *x.shape[1:]))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -43,7 +58,7 @@ def hand_down(stage: StagePlan, tile: int, h: Array, cot_x: Array) -> Array:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def decode(model: Model, direction: Any, digital: Tree, v: Array, delta: tuple | None) -> Array:
+def decode(model: Model, direction: Any, delta: tuple | None, digital: Tree, v: Array) -> Array:
     """v [rows, batch, n_out] -> h; each row with its own perturbed digital parameters if there is a delta."""
 
     def row(v: Array, probe: Array, scale: Array) -> Array:
@@ -57,9 +72,9 @@ def decode(model: Model, direction: Any, digital: Tree, v: Array, delta: tuple |
     return jax.vmap(row)(v, delta[1], delta[2])
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 3))
 def respond_twin(
-    model: Model, direction: Any, noisy: bool, device: Tree, x: Array, delta: tuple | None, row_keys: Array
+    model: Model, direction: Any, delta: tuple | None, noisy: bool, device: Tree, x: Array, row_keys: Array
 ) -> Array:
     """The twin's outputs [rows, batch, n_out] for x [1 or rows, batch, n_in]."""
 
@@ -122,10 +137,12 @@ def learn(
     return algorithm.learn(view, trace, signal)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def score(algorithm: Algorithm, stage: StagePlan, stages: int, params: Tree, key: Any, trace: Trace) -> Array | None:
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def score(
+    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, params: Tree, key: Any, trace: Trace
+) -> Array | None:
     """Class scores of one stage, [classes, batch]."""
-    view = View(params, key, stage.index, stages, partial(_vjp, stage, 0, params))
+    view = View(params, key, stage.index, stages, partial(_vjp, stage, tile, params))
     return algorithm.score(view, trace)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import optax
 
 if TYPE_CHECKING:
-    from orchestrator.runfile import Method
+    from orchestrator.spec import Method
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ import numpy as np
 from algorithms import registry as methods
 from algorithms.contracts import AS_IS, Algorithm, Passes
 from orchestrator.core.optimiser import Optimiser
-from orchestrator.problems import Problem
 from physics import registry as substrates
-from physics.contracts import MEASURE, TILE, Model
+from physics.contracts import Model
 
 if TYPE_CHECKING:
-    from orchestrator.runfile import Run, Stage
+    from orchestrator.spec import Run, Stage
 
 
 class Item(NamedTuple):
@@ -221,94 +220,3 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
         tiles = tuple(model(hi - lo, spec.size) for lo, hi in slices)
     driven = spec.device == "driven"
     return StagePlan(i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group)
-
-
-def size_problems(run: Run) -> list[Problem]:
-    """Sizes that do not fit the data or each other."""
-    from orchestrator.core.task import dataset
-
-    found = []
-    try:
-        n_classes = dataset(run.data).n_classes
-    except ValueError as error:
-        return [Problem(("data", "name"), run.data.name, f"cannot be used: {error}")]
-    networks: dict[tuple, tuple[Stage, ...]] = {("network",): run.network}
-    for name, entry in (run.compare.entries if run.compare else {}).items():
-        if entry.network:
-            networks[("compare", name, "network")] = entry.network
-    for where, network in networks.items():
-        if network[-1].size != n_classes:
-            at = (*where, len(network) - 1, "size")
-            allowed = f"{n_classes}, its classes"
-            found.append(Problem(at, network[-1].size, f"does not fit {run.data.name}", allowed=allowed))
-    if run.train.batch % min(run.train.chunk, run.train.batch):
-        allowed = f"a divisor of train.batch = {run.train.batch}"
-        found.append(Problem(("train", "chunk"), run.train.chunk, "does not divide the batch", allowed=allowed))
-    return found
-
-
-def plan_problems(run: Run, where: tuple) -> list[Problem]:
-    """What only the plan can show: sizes that do not chain, methods that a stage cannot do, work that cannot be cut."""
-    from orchestrator.core.task import dataset
-
-    data = dataset(run.data)
-    n_features, n_classes = data.x_train.shape[1], data.n_classes
-    network = ("network",) if where == ("method",) or "network" not in _entry(run, where) else (*where, "network")
-    try:
-        plan = build(run, n_features, n_classes)
-    except (ValueError, TypeError) as error:
-        return [Problem(network, None, f"cannot be built: {error}", unknown=True)]
-    found = []
-    if not any(s.trained for s in plan.stages):
-        found.append(Problem(network, None, "has no trained stage", allowed="trained = true in one", unknown=True))
-    for group in plan.groups:
-        name = (run.network[group.first].method or run.method).name
-        for stage in plan.stages[group.first : group.last + 1]:
-            found += _stage_problems(run, plan, group, stage, name, (*network, stage.index))
-        if group.algorithm.route == "chain":
-            for stage in plan.stages[group.last + 1 :]:
-                if not set(group.algorithm.pull) & stage.whole.capabilities:
-                    found.append(
-                        Problem(
-                            (*network, stage.index, "substrate"),
-                            run.network[stage.index].substrate,
-                            f"offers no way back for {name} below it",
-                            allowed=f"a substrate with one of {sorted(group.algorithm.pull)}",
-                        )
-                    )
-    return found
-
-
-def _entry(run: Run, where: tuple) -> dict:
-    entry = run.compare.entries.get(where[1]) if run.compare and len(where) > 1 else None
-    return entry.model_dump(exclude_none=True) if entry else {}
-
-
-def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: tuple) -> list[Problem]:
-    found = []
-    spec = run.network[stage.index]
-    offers = stage.whole.capabilities | {MEASURE}
-    physical = bool(stage.whole.ports.params)
-    missing = group.algorithm.needs(physical) - offers if stage.trained else frozenset()
-    if missing:
-        fits = [n for n in methods.METHODS if not (methods.load(n)().needs(physical) - offers)]
-        found.append(
-            Problem(
-                (*at, "substrate"),
-                spec.substrate,
-                f"cannot be trained by {name}: it lacks {sorted(missing)}",
-                allowed=fits,
-            )
-        )
-    if spec.tiles > 1:
-        if TILE not in stage.whole.capabilities:
-            found.append(Problem((*at, "tiles"), spec.tiles, f"cannot cut {spec.substrate}", allowed="1"))
-        length = stage.n_out if stage.tile_by == "outputs" else stage.n_in
-        if spec.tiles > length:
-            found.append(
-                Problem((*at, "tiles"), spec.tiles, f"are more than the {stage.tile_by}", allowed=f"1 to {length}")
-            )
-        if group.algorithm.route == "local" and stage.trained:
-            wrong = f"cannot cut a stage trained by {name}: its loss is over the whole stage"
-            found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed="1"))
-    return found

@@ -15,7 +15,7 @@ from orchestrator.core import keys
 from orchestrator.data import DataError, Dataset, load, split
 
 if TYPE_CHECKING:
-    from orchestrator.runfile import Data
+    from orchestrator.spec import Data
 
 Array = Any
 

@@ -24,7 +24,7 @@ def test_the_driven_device_agrees_with_the_simulated_one(method, small_tree):
         tree["network"] = [{**stage, "device": device} for stage in tree["network"]]
         run = Run.build(tree)
         kind = DrivenDevice if device == "driven" else SimulatedDevice
-        assert all(type(d) is kind for d in Worker(run, 0, 1).devices.values())
+        assert all(type(d) is kind for d in Worker(run, 0, 1).shards.devices.values())
         results.append(train(run))
     fused, driven = results
     for a, b in zip(jax.tree.leaves(fused.params), jax.tree.leaves(driven.params), strict=True):

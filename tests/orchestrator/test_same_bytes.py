@@ -117,7 +117,7 @@ def test_a_step_without_a_finite_loss_moves_nothing(small):
     worker = coordinator.pool._workers[0]
     worker.commit(records.Record(0, {0: {0: np.full(16, np.nan)}}, "start"))
     assert records.parameters_sha256(worker.parameters()[1]) == before
-    assert all(tile.changed == 0 for tile in worker.tiles.values()), "frozen parameters need no write"
+    assert all(tile.changed == 0 for tile in worker.shards.tiles.values()), "frozen parameters need no write"
 
 
 @pytest.mark.ray

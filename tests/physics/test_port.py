@@ -6,9 +6,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from physics.contracts import Port
 
-NUMBERS = st.floats(-1e30, 1e30, width=32)
-LIMITS = st.one_of(st.just((-np.inf, np.inf)), st.tuples(NUMBERS, NUMBERS).map(sorted).map(tuple))
-VALUES = arrays(np.float32, array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4), elements=st.floats(width=32))
+NUMBERS = st.floats(-(2.0**100), 2.0**100, width=32)
+LOW, HIGH = NUMBERS | st.just(-np.inf), NUMBERS | st.just(np.inf)
+LIMITS = st.tuples(LOW, HIGH).map(sorted).map(tuple)
+ANY = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf]) | st.floats(width=32)
+VALUES = arrays(np.float32, array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4), elements=ANY)
 
 
 def excess(port, value):

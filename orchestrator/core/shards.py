@@ -1,0 +1,133 @@
+"""The shards of a worker: tiles with their devices and their clocks, and how one item is measured on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from algorithms.contracts import Perturbation
+from orchestrator.core import kernels, keys
+from orchestrator.core.clock import Clock, Moment
+from orchestrator.core.ledger import Entry, exact
+from orchestrator.core.plan import Plan
+from orchestrator.core.records import Record
+from orchestrator.core.tile import Tile
+from orchestrator.core.work import Call, Work, all_work
+from physics.contracts import Delta, Device, Request
+from physics.driven import DrivenDevice
+from physics.drivers.simulator import SimulatorDriver
+from physics.simulated import SimulatedDevice
+
+Array = Any
+
+
+class Shards:
+    """Tiles by (copy, stage, tile); devices and clocks by (replica, stage, tile), for the hosted (stage, tile)s."""
+
+    def __init__(self, plan: Plan, hosted: Iterable[tuple[int, int]]) -> None:
+        self.plan = plan
+        hosted = list(hosted)
+        self.tiles = {(c, s, t): Tile(plan, c, s, t) for c in range(plan.copies) for s, t in hosted}
+        self.devices = {(r, s, t): _device(plan, r, s, t) for r in range(plan.replicas) for s, t in hosted}
+        self._clocks = {name: _clock(plan, name) for name in self.devices}
+        self._moments: dict[tuple, list[Moment]] = {}
+
+    def commit(self, record: Record | None) -> None:
+        """Apply a record to every tile, once."""
+        if record is not None:
+            for tile in self.tiles.values():
+                tile.commit(record.step, record.evidence)
+
+    def tile(self, work: Work, stage: int, t: int) -> Tile:
+        """The tile whose parameters the item's replica holds."""
+        return self.tiles[(self.plan.copy_of(work.item.replica), stage, t)]
+
+    def here(self, work: Work, stage: int) -> list[int]:
+        """Tiles of a stage that are hosted here."""
+        return [t for t in range(len(self.plan.stages[stage].tiles)) if (work.item.replica, stage, t) in self.devices]
+
+    def begin(self, call: Call) -> None:
+        """Let the clock of every hosted chip run through ALL items of a call, those of other clones too."""
+        self._moments.clear()
+        for work in all_work(self.plan, call):
+            if work.passes.on == "twin":
+                continue
+            samples = work.item.hi - work.item.lo
+            for (replica, stage, t), clock in self._clocks.items():
+                if replica == work.item.replica:
+                    rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
+                    versions = _versions(work, self.tile(work, stage, t), rows, perturbed)
+                    self._moments[(work.name, stage, t)] = [clock.row(v, samples) for v in versions]
+
+    def delta(self, work: Work, stage: int, t: int) -> Delta | None:
+        """The perturbations of the rows that an item runs in a stage, or None if it is not perturbed there."""
+        rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
+        if not perturbed:
+            return None
+        passes, tile = work.passes, self.tile(work, stage, t)
+        probe = np.array([passes.probe[r] for r in rows], np.int32)
+        scale = np.array([passes.scale[r] for r in rows], np.float32)
+        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale)
+
+    def measure(self, call: Call, work: Work, stage: int, t: int, x: Array) -> tuple[Array, Entry | None]:
+        """(v [rows, batch, n_out], its account) of one tile for x [1 or rows, batch, n_in]; None for the twin's."""
+        if work.passes.on == "twin":
+            return self._respond_twin(call, work, stage, t, x), None
+        plan, item, tile = self.plan, work.item, self.tile(work, stage, t)
+        rows, perturbed = plan.rows_at(work.group, work.passes, item, stage)
+        moments = self._moments[(work.name, stage, t)]
+        reading = self.devices[(item.replica, stage, t)].execute(
+            Request(
+                params=tile.params["device"],
+                x=x,
+                versions=_versions(work, tile, rows, perturbed),
+                held=tuple(m.held for m in moments),
+                requests=tuple((call.purpose, call.step, work.group.index, r) for r in rows),
+                now=np.array([m.now for m in moments], np.float32),
+                since=np.array([m.since for m in moments], np.float32),
+                first_sample=item.lo,
+                samples=item.hi - item.lo,
+                delta=self.delta(work, stage, t),
+            )
+        )
+        share = Fraction(reading.passes, len(plan.stages) * len(plan.stages[stage].tiles))
+        return reading.v, Entry(share, reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules))
+
+    def _respond_twin(self, call: Call, work: Work, stage: int, t: int, x: Array) -> Array:
+        rows, _ = self.plan.rows_at(work.group, work.passes, work.item, stage)
+        tile, delta = self.tile(work, stage, t), self.delta(work, stage, t)
+        words = np.array([call.purpose, call.step, work.group.index, work.item.lo], np.int32)
+        key = keys.derive(self.plan.seed, keys.TWIN, work.item.replica, stage, t)
+        row_keys = kernels.twin_keys(key, words, np.array(rows, np.int32))
+        device, noisy = tile.params["device"], work.passes.noisy
+        return kernels.respond_twin(tile.model, *kernels.split(delta), noisy, device, x, row_keys)
+
+    def close(self) -> None:
+        """Make every device safe."""
+        for device in self.devices.values():
+            device.close()
+
+
+def _versions(work: Work, tile: Tile, rows: tuple[int, ...], perturbed: bool) -> tuple:
+    """The name of the write of each row: that of the last commit that moved the device, or of the perturbed row."""
+    if perturbed and tile.params["device"]:
+        return tuple((tile.changed, work.group.index + 1, r) for r in rows)
+    return ((tile.changed, 0, 0),) * len(rows)
+
+
+def _clock(plan: Plan, name: tuple[int, int, int]) -> Clock:
+    model = plan.stages[name[1]].tiles[name[2]]
+    return Clock(model.costs, bool(model.ports.params))
+
+
+def _device(plan: Plan, replica: int, stage: int, t: int) -> Device:
+    model = plan.stages[stage].tiles[t]
+    chip = keys.derive(plan.chip_seed, keys.CHIP, replica, stage, t)
+    noise = keys.derive(plan.seed, keys.NOISE, replica, stage, t)
+    if plan.stages[stage].driven:
+        serial = f"chip {replica}.{stage}.{t}"
+        return DrivenDevice(SimulatorDriver(model, chip, noise, keys.NOISE_KEYS, serial))
+    return SimulatedDevice(model, chip, noise, keys.NOISE_KEYS, plan.run.fleet.real_time)
