@@ -51,7 +51,7 @@ class View(NamedTuple):
     """What a method may know of its stage.
 
     vjp(x, v, cot_h) -> (gradient, cot_x): the exact decoding at the measured v, then the stage's twin at the measured
-    x; for one row, [batch, ...], summed over the batch. `key` belongs to (run, stage) and never changes.
+    x; for one row, [batch, ...], summed over the batch. `key` belongs to the run and never changes.
     """
 
     params: Tree

@@ -40,10 +40,11 @@ class Port:
     def outside(self, values: Array) -> float | None:
         """The value furthest out of range (NaN counts as out), or None if all are legal."""
         v = np.asarray(values)
-        if v.size == 0 or (np.min(v) >= self.low and np.max(v) <= self.high):  # NaN compares false
+        bad = v[~((v >= self.low) & (v <= self.high))]  # NaN compares false
+        if bad.size == 0:
             return None
-        excess = np.where(np.isnan(v), np.inf, np.maximum(v - self.high, self.low - v))
-        return float(v.ravel()[int(np.argmax(excess))])
+        excess = np.where(np.isnan(bad), np.inf, np.maximum(bad - self.high, self.low - bad))
+        return float(bad[int(np.argmax(excess))])
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Model(Protocol):
 
 
 Version = tuple[int, int, int]
-"""Names one write: (commit that last changed the parameters, group, row); group and row are 0 if unperturbed."""
+"""Names one write: (commit that last changed the parameters, 0, 0), or of a perturbed row (step, group + 1, row)."""
 
 RequestId = tuple[int, int, int, int]
 """Names one reading of a batch: (purpose, step, group, row)."""

@@ -40,6 +40,7 @@ class SimulatedDevice:
             self._key,
             request.params,
             delta and (delta.context, delta.probe, delta.scale),
+            delta is None and len(set(request.versions)) == 1,
             request.x,
             (versions, requests, request.now, request.since),
             np.int32(request.first_sample),
@@ -70,7 +71,7 @@ def fabricate(model: Model, key: Key) -> Tree:
     return model.fabricate(key)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2, 7))
 def _measure(
     model: Model,
     noise: Noise,
@@ -79,18 +80,23 @@ def _measure(
     key: Key,
     device: Tree,
     delta: tuple | None,
+    one_write: bool,
     x: Array,
     rows: tuple,
     first_sample: Array,
 ) -> tuple[Array, Array]:
-    """Outputs [rows, batch, n_out], and for each row whether all it was given is legal."""
+    """Outputs [rows, batch, n_out], and for each row whether all it was given is legal.
+
+    one_write: all rows measure what one write left in the cells, so it is worked out once.
+    """
+    shared_cells = model.program(chip, device, noise.program(key, rows[0][0])) if one_write else None
     context, probe, scale = delta if delta else (None, None, None)
     index = first_sample + jnp.arange(x.shape[1])
 
     def row(x: Array, probe: Array, scale: Array, row: tuple) -> tuple[Array, Array]:
         version, request, now, since = row
         written = perturbed(device, direction, context, probe, scale)
-        cells = model.program(chip, written, noise.program(key, version))
+        cells = shared_cells if one_write else model.program(chip, written, noise.program(key, version))
         at = At(now, since)
         v = jax.vmap(lambda x, i: model.respond(chip, cells, x, noise.read(key, request, i), at))(x, index)
         return v, legal(model, written, x)
@@ -128,7 +134,7 @@ def explain(model: Model, request: Request) -> str:
         for name, (port, value) in values.items():
             out = port.outside(value)
             if out is not None:
-                worst.append(f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g} {port.unit}".rstrip(" 1"))
+                worst.append(f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g} {port.unit}".removesuffix(" 1"))
         if worst:
             break
     return f"{type(model).__name__}: " + "; ".join(worst) + ". Nothing was written."

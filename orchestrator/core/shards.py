@@ -114,7 +114,7 @@ class Shards:
 def _versions(work: Work, tile: Tile, rows: tuple[int, ...], perturbed: bool) -> tuple:
     """The name of the write of each row: that of the last commit that moved the device, or of the perturbed row."""
     if perturbed and tile.params["device"]:
-        return tuple((tile.changed, work.group.index + 1, r) for r in rows)
+        return tuple((tile.step, work.group.index + 1, r) for r in rows)
     return ((tile.changed, 0, 0),) * len(rows)
 
 

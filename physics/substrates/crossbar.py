@@ -125,7 +125,7 @@ class Crossbar:
         if key is None:
             return x @ (g[0] - g[1])
         x = quantise(x, 1.0, DAC_BITS)
-        variance = (x**2) @ jnp.sum(sigma_read(g, at.since) ** 2, axis=0) + OUT_NOISE**2
+        variance = (x**2) @ jnp.sum(sigma_read(g, cells.g, at.since) ** 2, axis=0) + OUT_NOISE**2
         v = x @ (g[0] - g[1]) + self.noise * jnp.sqrt(variance) * jax.random.normal(key, (self.n_out,))
         return quantise(v, ADC_RANGE, ADC_BITS)
 
@@ -140,14 +140,14 @@ def sigma_program(r: Array) -> Array:
 
 
 def drift_exponent(r: Array, z: Array) -> Array:
-    """nu = mean(r) + std(r) z, both clipped as in the source; g(t) = g ((t + t0) / t0)^-nu."""
+    """nu = |mean(r) + std(r) z|, both clipped as in the source; g(t) = g ((t + t0) / t0)^-nu."""
     ln = jnp.log(jnp.maximum(r, 1e-6))
-    return jnp.clip(-0.0155 * ln + 0.0244, 0.049, 0.1) + jnp.clip(-0.0125 * ln - 0.0059, 0.008, 0.045) * z
+    return jnp.abs(jnp.clip(-0.0155 * ln + 0.0244, 0.049, 0.1) + jnp.clip(-0.0125 * ln - 0.0059, 0.008, 0.045) * z)
 
 
-def sigma_read(g: Array, since: Array) -> Array:
-    """Standard deviation of one read, in units of g_max: 1/f noise accumulated since programming."""
-    q = jnp.minimum(0.0088 / jnp.maximum(g, 1e-6) ** 0.65, 0.2)
+def sigma_read(g: Array, programmed: Array, since: Array) -> Array:
+    """Standard deviation of one read of g, in units of g_max: 1/f noise accumulated since it was programmed."""
+    q = jnp.minimum(0.0088 / jnp.maximum(programmed, 1e-6) ** 0.65, 0.2)
     t = since + T0_S
     return g * q * jnp.sqrt(jnp.log((t + T_READ_S) / (2 * T_READ_S)))
 

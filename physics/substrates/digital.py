@@ -35,7 +35,7 @@ class Digital:
 
     @property
     def costs(self) -> Costs:
-        return Costs(write_s=0.0, pass_s=0.0)
+        return Costs(write_s=0.0, pass_s=0.0, pass_J=0.0)
 
     @property
     def capabilities(self) -> frozenset[str]:
