@@ -79,6 +79,7 @@ def notes(base: Run, cell: compare.Cell, again: Result, results: dict[tuple[str,
     return [
         f"Chips: {fleet.replicas} ({fleet.share}) for each seed; {effects or 'ideal'}. noise and drift are in units of "
         "the source's constants.",
-        "promised: the nominal twin with cycle noise and converters, without mismatch and faults. -: no source.",
+        "promised: the nominal twin with cycle noise and converters, without mismatch and faults; a method that learns "
+        "on the chip fits the chip, not the twin. -: no source.",
         f"{cell.method}, seed {cell.seed}, repeated on two workers: {agree} ({first[:16]}); {per_worker}.",
     ]

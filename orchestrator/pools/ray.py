@@ -14,7 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-# Ray reads these when it is imported. Without a word from the user every cluster has a token, and ours one of its own.
+# Ray reads these when it is imported. Without a word from the user every cluster has a token, and ours one of its own;
+# and actors are no less urgent than other processes (Ray's own default starves them on a busy machine).
+os.environ.setdefault("RAY_worker_niceness", "0")
 if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -63,6 +65,7 @@ class Cluster:
 
     def __init__(self, address: str | None = None) -> None:
         self.address = address
+        self._actors: list[Any] = []
         self._folder: str | None = None
 
     def __enter__(self) -> Cluster:
@@ -98,31 +101,34 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def actors(self, n: int) -> list[Any]:
-        """`n` actors, never restarted: what they hold would be lost, and we must know."""
+        """`n` actors, never restarted: what they hold would be lost, and we must know. They keep what they compiled."""
         cls = ray.remote(num_cpus=CPUS_PER_ACTOR, max_restarts=0, max_task_retries=0)(_Actor)
-        return [cls.remote() for _ in range(n)]
+        self._actors += [cls.remote() for _ in range(n - len(self._actors))]
+        return self._actors[:n]
 
     def pool(self, run: Run, workers: int) -> RayPool:
-        """A pool of `workers` actors that hold one run."""
+        """A pool of `workers` actors that hold one run; one pool at a time."""
         return RayPool(run, self.actors(workers))
 
     def train_all(self, runs: list[Run], workers: int) -> Iterator[tuple[int, Any]]:
         """Whole runs side by side, each in process inside one of `workers` actors; (index, result) as they end."""
         actors = self.actors(min(workers, len(runs)))
-        waiting = list(enumerate(runs))
+        waiting = list(range(len(runs)))
+        kinds = [run.model_dump_json(exclude={"train": {"seed"}}) for run in runs]
+        compiled: dict[Any, list[str]] = {actor: [] for actor in actors}
         busy: dict[Any, tuple[Any, int]] = {}
         while waiting or busy:
             idle = [a for a in actors if a not in [actor for actor, _ in busy.values()]]
             for actor in idle[: len(waiting)]:
-                index, run = waiting.pop(0)
-                busy[actor.train.remote(run.model_dump_json(exclude_none=True))] = (actor, index)
+                index = _choose(waiting, kinds, compiled[actor], [k for c in compiled.values() for k in c])
+                waiting.remove(index)
+                compiled[actor].append(kinds[index])
+                busy[actor.train.remote(runs[index].model_dump_json(exclude_none=True))] = (actor, index)
             done, _ = ray.wait(list(busy), num_returns=1, timeout=DEADLINE_S)
             if not done:
                 raise ClusterError(f"no run ended within {DEADLINE_S:g} s")
             _, index = busy.pop(done[0])
             yield index, _get(done[0])
-        for actor in actors:
-            ray.kill(actor)
 
 
 class RayPool:
@@ -147,11 +153,17 @@ class RayPool:
         return found
 
     def close(self) -> None:
-        try:
-            _get([a.call.remote("close") for a in self._actors])
-        finally:
-            for actor in self._actors:
-                ray.kill(actor)
+        """Make the devices safe; the actors belong to the cluster."""
+        _get([a.call.remote("close") for a in self._actors])
+
+
+def _choose(waiting: list[int], kinds: list[str], mine: list[str], begun: list[str]) -> int:
+    """The run for an idle actor: of a kind that it has compiled, else of one that nobody has, else any (in order)."""
+    for wanted in (lambda kind: kind in mine, lambda kind: kind not in begun):
+        for index in waiting:
+            if wanted(kinds[index]):
+                return index
+    return waiting[0]
 
 
 def _get(references: Any) -> Any:
