@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from algorithms import registry
 from orchestrator.api import Result, train
 from orchestrator.pools.in_process import InProcessPool
 from orchestrator.problems import Problem, RunFileError, read_toml
@@ -95,8 +96,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, fl
 
 
 def by_method(todo: list[Cell], results: dict[tuple[str, int], Result]) -> dict[str, list[Result]]:
-    """Results of each method in the order of the seeds; methods in the order of the run file."""
-    names = list(dict.fromkeys(c.method for c in todo))
+    """Results of each method in the order of the seeds; methods in the order of the registry."""
+    names = {c.method for c in todo}
     seeds = sorted({c.seed for c in todo})
-    order = [n for n in DEFAULT if n in names] + [n for n in names if n not in DEFAULT]
-    return {n: [results[(n, s)] for s in seeds] for n in order}
+    return {n: [results[(n, s)] for s in seeds] for n in registry.names() if n in names}
