@@ -134,7 +134,8 @@ def explain(model: Model, request: Request) -> str:
         for name, (port, value) in values.items():
             out = port.outside(value)
             if out is not None:
-                worst.append(f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g} {port.unit}".removesuffix(" 1"))
+                unit = "" if port.unit == "1" else f" {port.unit}"
+                worst.append(f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g}{unit}")
         if worst:
             break
     return f"{type(model).__name__}: " + "; ".join(worst) + ". Nothing was written."
