@@ -2,6 +2,7 @@
 
 import copy
 import os
+import warnings
 from typing import Any
 
 import pytest
@@ -64,11 +65,17 @@ def small_tree():
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start Ray before the first test: it forks, and JAX must not have started its threads by then."""
+    """Start Ray before the first test, if one needs it.
+
+    Ray forks to exec at once. JAX, whose threads a test module may have started on import, warns of any fork; the
+    program itself starts Ray first.
+    """
     if any(item.get_closest_marker("ray") for item in session.items) and not session.config.option.collectonly:
         from orchestrator.pools.ray import Cluster
 
-        session.config._pnn_cluster = Cluster().__enter__()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            session.config._pnn_cluster = Cluster().__enter__()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
