@@ -126,8 +126,9 @@ def _plan_problems(run: Run, where: tuple) -> list[Problem]:
         for stage in plan.stages[group.first : group.last + 1]:
             found += _stage_problems(run, plan, group, stage, name, (*where, stage.index))
         if group.algorithm.route == "chain":
-            for stage in plan.stages[group.last + 1 :]:
-                if not set(group.algorithm.pull) & stage.whole.capabilities:
+            for stage in plan.stages[group.first :]:
+                trained_here = stage.trained and stage.group == group.index  # then what it needs was checked above
+                if not trained_here and not set(group.algorithm.pull) & stage.whole.capabilities:
                     found.append(
                         Problem(
                             (*where, stage.index, "substrate"),

@@ -70,7 +70,7 @@ def compare_command(
 def notes(base: Run, cell: compare.Cell, again: Result, results: dict[tuple[str, int], Result]) -> list[str]:
     """The chips, the promise and the check, in words."""
     fleet = base.fleet
-    effects = ", ".join(f"{k} {v:g}" for k, v in fleet.options.items())
+    effects = ", ".join(f"{k} {v}" for k, v in fleet.options.items())
     first = results[(cell.method, cell.seed)].parameters_sha256
     agree = "the same bytes" if again.parameters_sha256 == first else f"OTHER BYTES ({again.parameters_sha256[:16]})"
     per_worker = ", ".join(

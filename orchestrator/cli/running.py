@@ -59,7 +59,7 @@ def train_command(
 
 
 def evaluate_command(directory: str, local: bool, workers: int | None, address: str | None, as_json: bool) -> None:
-    """The same chips, the same parameters, measured again; the ledger is that of the evaluation's caller: empty."""
+    """The same chips, the same parameters, measured again; the account is that of this evaluation."""
     run, params = folder.load(Path(directory))
     with pool_for(run, local, workers, address) as pool:
         result = api.evaluate(run, params, pool)

@@ -76,9 +76,10 @@ class Tile:
             self.params,
             mine,
         )
+        self._carry = carry
         if not bool(move):
             return {}
-        self.params, self._carry = params, carry
+        self.params = params
         if self.params["device"]:
             self.changed = self.step
         return {k: float(v) for k, v in info.items()}
@@ -115,7 +116,8 @@ def _commit(
     state, opt_state = carry
     update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
     finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(update.gradient)])
-    move = jnp.logical_and(update.move, jnp.all(finite))
+    whole = jnp.all(finite)
+    move = jnp.logical_and(update.move, whole)
     changes, moved_opt = optimiser.build().update(update.gradient, opt_state, params)
     moved = jax.tree.map(jnp.add, params, changes)
     ports = model.ports.params
@@ -124,8 +126,9 @@ def _commit(
     }
     moved = {"device": device, "digital": moved["digital"]}
 
-    def keep(new: Tree, old: Tree) -> Tree:
-        return jax.tree.map(lambda n, o: jnp.where(move, n, o), new, old)
+    def keep(yes: Any, new: Tree, old: Tree) -> Tree:
+        return jax.tree.map(lambda n, o: jnp.where(yes, n, o), new, old)
 
     # the state of the method advances even when the parameters wait (a method may collect over several steps)
-    return keep(moved, params), (update.state, keep(moved_opt, opt_state)), move, update.info
+    carried = keep(whole, update.state, state), keep(move, moved_opt, opt_state)
+    return keep(move, moved, params), carried, move, update.info

@@ -156,3 +156,19 @@ def test_a_network_split_over_actors_by_stage(small, cluster):
     finally:
         pool.close()
     assert answers(sharded) == answers(train(run))
+
+
+def test_the_state_of_a_method_advances_while_the_parameters_wait(small, monkeypatch):
+    """A method that moves every second step: its counter counts every commit, its parameters change every second."""
+    from algorithms.contracts import Update
+    from algorithms.methods.dfa import DFA
+
+    monkeypatch.setattr(DFA, "init", lambda self, key, params: np.int32(0))
+    monkeypatch.setattr(
+        DFA, "update", lambda self, key, step, state, params, evidence: Update(evidence, state + 1, step % 2 == 1, {})
+    )
+    run = small("dfa", train={"steps": 6})  # no other test has this compiled
+    pool = InProcessPool(run)
+    train(run, pool)
+    for tile in pool._workers[0].shards.tiles.values():
+        assert int(tile._carry[0]) == 6 and tile.changed == 6
