@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _work(run: Run) -> int:
 
 
 def train_all(
-    todo: list[Cell], cluster: object | None, workers: int, done: Callable[[Cell, Result], None]
+    todo: list[Cell], cluster: Any, workers: int, done: Callable[[Cell, Result], None]
 ) -> dict[tuple[str, int], Result]:
     """Train every cell; `done` is called as they end. `cluster` None: one after the other in this process."""
     results = {}
@@ -63,7 +64,7 @@ def train_all(
     if cluster is None:
         stream = ((i, train(cell.run)) for i, cell in enumerate(todo))
     else:
-        stream = cluster.train_all([c.run for c in todo], workers)  # type: ignore[attr-defined]
+        stream = cluster.train_all([c.run for c in todo], workers)
     for index, result in stream:
         cell = todo[index]
         results[(cell.method, cell.seed)] = result
@@ -71,13 +72,11 @@ def train_all(
     return results
 
 
-def repeat_sharded(
-    todo: list[Cell], results: dict[tuple[str, int], Result], cluster: object | None
-) -> tuple[Cell, Result]:
+def repeat_sharded(todo: list[Cell], results: dict[tuple[str, int], Result], cluster: Any) -> tuple[Cell, Result]:
     """Repeat the quickest run that measures devices, sharded over two workers."""
     measuring = [c for c in todo if results[(c.method, c.seed)].passes > 0] or todo
     cell = min(measuring, key=lambda c: (_work(c.run), c.run.train.steps * len(c.run.network), c.seed))
-    pool = InProcessPool(cell.run, 2) if cluster is None else cluster.pool(cell.run, 2)  # type: ignore[attr-defined]
+    pool = InProcessPool(cell.run, 2) if cluster is None else cluster.pool(cell.run, 2)
     try:
         return cell, train(cell.run, pool)
     finally:
