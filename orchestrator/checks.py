@@ -1,123 +1,166 @@
 """What can be wrong with a run beyond the types of its fields; each finding is a `Problem` with its place.
 
 Names and options of plug-ins first, then sizes, then what only the plan shows: a method that needs what a stage cannot
-do, a chain without a way back, a stage that cannot be cut.
+do, a chain without a way back, a stage that cannot be cut, more work or memory than there can be.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
+from pydantic import ValidationError
 
 from algorithms import registry as methods
 from orchestrator.core.plan import Group, Plan, StagePlan, build, shapes
 from orchestrator.core.task import dataset
-from orchestrator.problems import Problem, nearest, option_names, options_problems
-from orchestrator.spec import Fleet, Method, Run, Stage
+from orchestrator.data import LOADERS, Dataset
+from orchestrator.fits import memory_problems, work_problems
+from orchestrator.options import option_names, options_problems
+from orchestrator.places import elsewhere
+from orchestrator.problems import UNKNOWN, Problem, Where, from_pydantic, misread
+from orchestrator.spec import Compare, Data, Entry, Fleet, Method, Run, Stage
 from physics import registry as substrates
 from physics.contracts import MEASURE, TILE
 
-HIDDEN = ("n_in", "n_out", "decode_as")  # fields of a model that follow from the network
+MAX_STAGES = 256
+MAX_SEEDS = 1000
 
 
 def problems(run: Run) -> list[Problem]:
     """Everything, of the run itself and of each entry of its [compare] table."""
+    networks: dict[Where, tuple[Stage, ...]] = {("network",): run.network}
     found = _network_problems(run, run.network, run.method, ("network",))
     entries = run.compare.entries if run.compare else {}
+    known = methods.names()
     for name, entry in entries.items():
         where = ("compare", name)
-        if name not in methods.names():
-            found.append(Problem(where, name, "is not a method", allowed=methods.names(), unknown=True))
+        if name not in known:
+            allowed = [*Compare.model_fields, *known]
+            found.append(Problem(where, None, "is not a method", allowed=allowed, unknown=True))
             continue
-        method = Method(name=name, **entry.options)
-        found += _method_problems(method, where)
+        method, mistakes = _method_of(name, entry, where)
+        found += mistakes
         if entry.network:
+            networks[(*where, "network")] = entry.network
             found += _network_problems(run, entry.network, method, (*where, "network"))
-    found += _size_problems(run)
+    found += _seeds_problems(run.compare.seeds) if run.compare else []
+    found += _data_problems(run.data) or _size_problems(run, networks)
     if not found:
-        found += _plan_problems(run, ("network",))
-        for name, entry in entries.items():
-            place: tuple = ("compare", name, "network") if entry.network else ("network",)
-            found += _plan_problems(run.with_method(name), place)
+        found += _plan_problems(run, ())
+        for name in entries:
+            found += _plan_problems(run.with_method(name), ("compare", name), ("compare", name, "network") in networks)
     return list(dict.fromkeys(found))
 
 
-def _method_problems(method: Method, where: tuple) -> list[Problem]:
-    if method.name not in methods.names():
-        return [Problem((*where, "name"), method.name, "is not a method", allowed=methods.names())]
-    return options_problems(methods.load(method.name), method.options, where, Method)
+def _seeds_problems(seeds: tuple[int, ...]) -> list[Problem]:
+    at, found = ("compare", "seeds"), []
+    if len(seeds) > MAX_SEEDS:
+        found.append(Problem(at, None, f"has {len(seeds):,} seeds", allowed=f"at most {MAX_SEEDS:,}", unknown=True))
+    if not seeds:
+        found.append(Problem(at, [], "is empty", allowed="at least one seed"))
+    if len(set(seeds)) < len(seeds):
+        found.append(Problem(at, list(seeds), "names a seed twice", allowed="each seed once"))
+    return found
 
 
-def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, where: tuple) -> list[Problem]:
+def _method_of(name: str, entry: Entry, where: Where) -> tuple[Method, list[Problem]]:
+    """The method table that an entry of [compare] stands for, and what is wrong with it."""
+    base = [*(f for f in Method.model_fields if f != "name"), *Entry.model_fields]
+    options = {k: v for k, v in entry.options.items() if k != "name"}
+    found = [Problem((*where, "name"), None, UNKNOWN, allowed=base, unknown=True)] if "name" in entry.options else []
+    try:
+        method = Method(name=name, **options)
+        found += misread(options, method.model_dump(), where)
+    except ValidationError as error:
+        found += [from_pydantic(e, Method, where) for e in error.errors()]
+        bad = {e["loc"][0] for e in error.errors()}
+        method = Method(name=name, **{k: v for k, v in options.items() if k not in bad})
+    return method, found + options_problems(methods.load(name), method.options, where, base)
+
+
+def _method_problems(method: Method, where: Where) -> list[Problem]:
+    names = methods.names()
+    if method.name not in names:
+        return [Problem((*where, "name"), method.name, "is not a method", allowed=names)]
+    return options_problems(methods.load(method.name), method.options, where, Method.model_fields)
+
+
+def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, where: Where) -> list[Problem]:
     found = _method_problems(method, ("method",)) if where == ("network",) else []
-    used: set[str] = set()
+    names, known = substrates.names(), set[str]()  # names are looked up in every package that is installed
     for i, stage in enumerate(network):
         at = (*where, i)
-        if stage.substrate not in substrates.names():
-            found.append(Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=substrates.names()))
-            continue
-        cls = substrates.load(stage.substrate)
-        used |= {k for k in run.fleet.options if k in option_names(cls)}
-        found += options_problems(cls, stage.options, at, Stage, hidden=HIDDEN)
-        chosen = {k: v for k, v in run.fleet.options.items() if k in option_names(cls)}
-        found += options_problems(cls, chosen, ("fleet",), Fleet, hidden=HIDDEN)
         if stage.method is not None:
             found += _method_problems(stage.method, (*at, "method"))
-    if where == ("network",):
-        known = sorted(
-            {
-                f
-                for n in {s.substrate for s in network}
-                if n in substrates.names()
-                for f in option_names(substrates.load(n))
-            }
-            - set(HIDDEN)
-        )
-        for key, value in run.fleet.options.items():
-            if key not in used:
-                allowed = [*Fleet.model_fields, *known]
-                found.append(
-                    Problem(
-                        ("fleet", key),
-                        value,
-                        "is a field of no substrate in this network",
-                        allowed=allowed,
-                        near=nearest(key, allowed),
-                        unknown=True,
-                    )
-                )
+        if stage.substrate not in names:
+            found.append(Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=names))
+            continue
+        cls = substrates.load(stage.substrate)
+        known |= option_names(cls)
+        found += options_problems(cls, stage.options, at, Stage.model_fields)
+        chosen = {k: v for k, v in run.fleet.options.items() if k in option_names(cls)}
+        found += options_problems(cls, chosen, ("fleet",), Fleet.model_fields)
+    if where == ("network",) and all(stage.substrate in names for stage in network):
+        allowed = [*Fleet.model_fields, *sorted(known)]
+        wrong, stages = "is a field of no substrate in this network", tuple((*where, i) for i in range(len(network)))
+        for key in run.fleet.options.keys() - known:
+            given = stages if elsewhere(key) else ()  # else there is no substrate to which it could belong
+            found.append(Problem(("fleet", key), None, wrong, allowed=allowed, unknown=True, given=given))
     return found
 
 
-def _size_problems(run: Run) -> list[Problem]:
-    """Sizes that do not fit the data or each other."""
-    found = []
+def _data_problems(data: Data) -> list[Problem]:
+    """A data set that is not there, or not as asked for."""
+    if data.name not in LOADERS:
+        return [Problem(("data", "name"), data.name, "is not a data set", allowed=list(LOADERS))]
     try:
-        n_classes = dataset(run.data).n_classes
+        dataset(data)
+        return []
     except ValueError as error:
-        return [Problem(("data", "name"), run.data.name, f"cannot be used: {error}")]
-    networks: dict[tuple, tuple[Stage, ...]] = {("network",): run.network}
-    for name, entry in (run.compare.entries if run.compare else {}).items():
-        if entry.network:
-            networks[("compare", name, "network")] = entry.network
+        told = str(error).rstrip(".")
+    for key, must in (("train_samples", "1 to {n}"), ("size", "two divisors of {shape}")):
+        try:
+            whole = dataset(data.model_copy(update={key: None}))
+        except ValueError:
+            continue
+        allowed = must.format(n=len(whole.x_train), shape=" x ".join(map(str, whole.shape)))
+        return [Problem(("data", key), getattr(data, key), f"cannot be used: {told}", allowed=allowed)]
+    at, given = ("data", "name" if data.path is None else "path"), (("data", "path"),)
+    allowed = "a folder with its files"
+    return [Problem(at, getattr(data, at[1]), f"cannot be used: {told}", allowed=allowed, given=given)]
+
+
+def _size_problems(run: Run, networks: dict[Where, tuple[Stage, ...]]) -> list[Problem]:
+    """Sizes that do not fit the data or each other."""
+    found, n_classes = [], dataset(run.data).n_classes
     for where, network in networks.items():
+        if len(network) > MAX_STAGES:
+            wrong = f"has {len(network):,} stages"
+            found.append(Problem(where, None, wrong, allowed=f"at most {MAX_STAGES}", unknown=True))
         if network[-1].size != n_classes:
             at = (*where, len(network) - 1, "size")
-            allowed = f"{n_classes}, its classes"
-            found.append(Problem(at, network[-1].size, f"does not fit {run.data.name}", allowed=allowed))
+            allowed, wrong = f"{n_classes}, its classes", f"does not fit {run.data.name}"
+            given: tuple[Where, ...] = (("data",),)
+            found.append(Problem(at, network[-1].size, wrong, allowed=allowed, instead=n_classes, given=given))
     if run.train.batch % min(run.train.chunk, run.train.batch):
-        allowed = f"a divisor of train.batch = {run.train.batch}"
-        found.append(Problem(("train", "chunk"), run.train.chunk, "does not divide the batch", allowed=allowed))
+        allowed, at = f"a divisor of train.batch = {run.train.batch}", ("train", "chunk")
+        wrong, given = "does not divide the batch", (("train", "batch"),)
+        found.append(Problem(at, run.train.chunk, wrong, allowed=allowed, instead=run.train.batch, given=given))
     return found
 
 
-def _plan_problems(run: Run, where: tuple) -> list[Problem]:
-    """What only the plan can show: sizes that do not chain, methods that a stage cannot do, work that cannot be cut."""
+def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Problem]:
+    """What only the plan can show: sizes that do not chain, methods that a stage cannot do, work that cannot be cut.
+
+    `base`: the place of the entry of [compare] that this run is of, and whether the entry has its own network.
+    """
     data = dataset(run.data)
-    n_features, n_classes = data.x_train.shape[1], data.n_classes
+    where: Where = (*base, "network") if own_network else ("network",)
     try:
-        plan = build(run, n_features, n_classes)
-    except (ValueError, TypeError) as error:
-        return [Problem(where, None, f"cannot be built: {error}", unknown=True)]
+        plan = build(run, data.x_train.shape[1], data.n_classes)
+    except Exception as error:  # whatever a plug-in raises
+        return [_unbuilt(run, data, where, error)]
     found = []
     if not any(s.trained for s in plan.stages):
         found.append(Problem(where, None, "has no trained stage", allowed="trained = true in one", unknown=True))
@@ -129,18 +172,32 @@ def _plan_problems(run: Run, where: tuple) -> list[Problem]:
             for stage in plan.stages[group.first :]:
                 trained_here = stage.trained and stage.group == group.index  # then what it needs was checked above
                 if not trained_here and not set(group.algorithm.pull) & stage.whole.capabilities:
-                    found.append(
-                        Problem(
-                            (*where, stage.index, "substrate"),
-                            run.network[stage.index].substrate,
-                            f"offers no way back for {name} below it",
-                            allowed=f"a substrate with one of {sorted(group.algorithm.pull)}",
-                        )
-                    )
-    return found
+                    wrong = f"offers no way back for {name} below it"
+                    allowed = f"a substrate with one of {sorted(group.algorithm.pull)}"
+                    at = (*where, stage.index, "substrate")
+                    found.append(Problem(at, run.network[stage.index].substrate, wrong, allowed=allowed))
+    too_much = work_problems(plan, data) or memory_problems(plan, data)
+    return found + [p if p.where[0] != "network" else _at(p, where) for p in too_much]
 
 
-def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: tuple) -> list[Problem]:
+def _at(problem: Problem, network: Where) -> Problem:
+    return replace(problem, where=(*network, *problem.where[1:]))
+
+
+def _unbuilt(run: Run, data: Dataset, where: Where, error: Exception) -> Problem:
+    """A plan that cannot be built, at the first stage that it fails with."""
+    for n in range(1, len(run.network)):
+        try:
+            build(run.model_copy(update={"network": run.network[:n]}), data.x_train.shape[1], data.n_classes)
+        except Exception:
+            where = (*where, n - 1)
+            break
+    else:
+        where = (*where, len(run.network) - 1)
+    return Problem(where, None, f"cannot be built: {error}", allowed="options that fit together", unknown=True)
+
+
+def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: Where) -> list[Problem]:
     found = []
     spec = run.network[stage.index]
     offers = stage.whole.capabilities | {MEASURE}
@@ -148,22 +205,17 @@ def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: 
     missing = group.algorithm.needs(physical) - offers if stage.trained else frozenset()
     if missing:
         fits = [n for n in methods.METHODS if not (methods.load(n)().needs(physical) - offers)]
+        wrong = f"cannot be trained by {name}: it lacks {sorted(missing)}"
         found.append(
-            Problem(
-                (*at, "substrate"),
-                spec.substrate,
-                f"cannot be trained by {name}: it lacks {sorted(missing)}",
-                allowed=fits,
-            )
+            Problem((*at, "substrate"), spec.substrate, wrong, allowed=f"one of the methods {', '.join(fits)}")
         )
     if spec.tiles > 1:
         if TILE not in stage.whole.capabilities:
             found.append(Problem((*at, "tiles"), spec.tiles, f"cannot cut {spec.substrate}", allowed="1"))
         length = stage.n_out if stage.tile_by == "outputs" else stage.n_in
         if spec.tiles > length:
-            found.append(
-                Problem((*at, "tiles"), spec.tiles, f"are more than the {stage.tile_by}", allowed=f"1 to {length}")
-            )
+            wrong = f"are more than the {stage.tile_by}"
+            found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed=f"1 to {length}"))
         if jax.tree.leaves(shapes(stage.whole)["digital"]):
             found.append(Problem((*at, "tiles"), spec.tiles, "cannot cut a stage with digital parameters", allowed="1"))
         if group.algorithm.route == "local" and stage.trained:

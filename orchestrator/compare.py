@@ -7,6 +7,7 @@ the same bytes. Methods are compared paired by seed, which is paired by chip.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from algorithms import registry
-from orchestrator.api import Result, train
+from orchestrator import folder, outcome
+from orchestrator.api import Result, finished, go_on, train
+from orchestrator.kept import Kept, Tell, silent
 from orchestrator.pools.in_process import InProcessPool
 from orchestrator.problems import Problem, RunFileError, read_toml
 from orchestrator.runfile import Run
@@ -55,32 +58,53 @@ def _work(run: Run) -> int:
     return run.train.steps * int(run.method.options.get("probes", 1))
 
 
+def place_of(root: Path, cell: Cell) -> Path:
+    """Where the run of a cell is kept."""
+    return root / f"{cell.method}-{cell.seed}"
+
+
 def train_all(
-    todo: list[Cell], cluster: Any, workers: int, done: Callable[[Cell, Result], None]
+    root: Path, todo: list[Cell], cluster: Any, workers: int, done: Callable[[Cell, Result], None]
 ) -> dict[tuple[str, int], Result]:
-    """Train every cell; `done` is called as they end. `cluster` None: one after the other in this process."""
+    """Train every cell in its folder below `root`, from wherever it is; `done` is called as they end.
+
+    cluster None: one after the other in this process.
+    """
+    for cell in todo:
+        if not place_of(root, cell).exists():
+            folder.make_run(place_of(root, cell), cell.method, cell.run, None)
     results = {}
     stream: Iterator[tuple[int, Result]]
     if cluster is None:
-        stream = ((i, train(cell.run)) for i, cell in enumerate(todo))
+        stream = ((i, train_kept(place_of(root, cell))) for i, cell in enumerate(todo))
     else:
-        stream = cluster.train_all([c.run for c in todo], workers)
+        stream = cluster.train_all([(c.run, place_of(root, c)) for c in todo], workers)
     for index, result in stream:
         cell = todo[index]
+        result.directory = str(place_of(root, cell))
         results[(cell.method, cell.seed)] = result
         done(cell, result)
     return results
+
+
+def train_kept(path: Path, tell: Tell = silent) -> Result:
+    """Train the run of a folder in this process, from wherever it is; its result without parameters."""
+    with closing(Kept(path, tell)) as kept:
+        if kept.history.result is not None:
+            return finished(kept)
+        with closing(InProcessPool(kept.run)) as pool:
+            result = go_on(kept, pool)
+        outcome.write(kept, result, figure=False)
+    result.params = {}
+    return result
 
 
 def repeat_sharded(todo: list[Cell], results: dict[tuple[str, int], Result], cluster: Any) -> tuple[Cell, Result]:
     """Repeat the quickest run that measures devices, sharded over two workers."""
     measuring = [c for c in todo if results[(c.method, c.seed)].passes > 0] or todo
     cell = min(measuring, key=lambda c: (_work(c.run), c.run.train.steps * len(c.run.network), c.seed))
-    pool = InProcessPool(cell.run, 2) if cluster is None else cluster.pool(cell.run, 2)
-    try:
+    with closing(InProcessPool(cell.run, 2) if cluster is None else cluster.pool(cell.run, 2)) as pool:
         return cell, train(cell.run, pool)
-    finally:
-        pool.close()
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:

@@ -1,123 +1,120 @@
-"""The folder of a run: its run file, its final parameters, its result and its figure. No pickle anywhere."""
+"""The folder of a run, before anything heavy is imported: made whole or not at all, found again, and locked.
+
+    run.toml      as given                     journal.pnn   the journal; from it everything else can be made again
+    run.json      as used                      snapshots/    the state after some steps
+    lock          who writes here now          tracking.json what the tracking store has been given
+
+A finished run has parameters.safetensors, result.json, curve.csv, ledger.json and figure.png as well.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import time
-import zipfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
+from orchestrator import __version__
+from orchestrator.journal import crash, journal
+from orchestrator.journal.files import sync_folder, write_text
+from orchestrator.problems import Problem, RunFileError
+from orchestrator.spec import Run
 
-from orchestrator import checks
-from orchestrator.api import Result
-from orchestrator.problems import Problem, RunFileError, validate
-from orchestrator.runfile import Run
-
-Tree = Any
-MAX_BYTES = 1 << 34
+COMPARISON = "comparison.json"
 
 
-def create(out: str | None, stem: str) -> Path:
-    """A new, empty folder: `out`, or `runs/STEM-DATE-TIME`. Raises `RunFileError` if `out` is in use."""
-    if out is None:
-        base = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        path = base
-        for i in range(2, 1000):
+def identity(run: Run) -> str:
+    """sha256 of all fields of a run, defaults included."""
+    return hashlib.sha256(run.model_dump_json(exclude={"compare"}).encode()).hexdigest()
+
+
+def make_run(out: str | Path | None, stem: str, run: Run, text: str | None) -> Path:
+    """A new folder with run file and empty journal: `out`, or runs/STEM-DATE-TIME. Raises `RunFileError`.
+
+    text: of the run file, if there is one.
+    """
+
+    def fill(draft: Path) -> None:
+        if text is not None:
+            write_text(draft / "run.toml", text)
+        write_text(draft / "run.json", run.model_dump_json(exclude_none=True, exclude={"compare"}, indent=1) + "\n")
+        about = {"run_id": uuid.uuid4().hex, "run": identity(run), "software": __version__}
+        journal.create(draft / journal.NAME, about)
+
+    return _make(out, stem, fill)
+
+
+def make_comparison(out: str | None, stem: str, text: str, sets: list[str]) -> Path:
+    """A new folder for the runs of a comparison. Raises `RunFileError`."""
+
+    def fill(draft: Path) -> None:
+        write_text(draft / "run.toml", text)
+        write_text(draft / COMPARISON, json.dumps({"stem": stem, "sets": sets}) + "\n")
+
+    return _make(out, f"compare-{stem}", fill)
+
+
+def _make(out: str | Path | None, stem: str, fill: Callable[[Path], None]) -> Path:
+    """Filled under another name, then renamed: a folder that exists is complete."""
+    wanted = Path(out) if out is not None else Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    check(wanted)
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    draft = wanted.with_name(f".{wanted.name}.{os.getpid()}.draft")
+    draft.mkdir()
+    try:
+        fill(draft)
+        crash.reach("folder.filled")
+        path, number = wanted, 1
+        while True:
             try:
-                path.mkdir(parents=True)
-                return path
-            except FileExistsError:
-                path = base.with_name(f"{base.name}-{i}")
-    path = Path(out or "runs")
-    check(path)
-    path.mkdir(parents=True, exist_ok=True)
+                os.rename(draft, path)  # onto a name that is free, or an empty folder
+                break
+            except OSError:
+                if out is not None:
+                    check(path)
+                    raise
+                number += 1
+                path = wanted.with_name(f"{wanted.name}-{number}")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+    crash.reach("folder.made")
     return path
+
+
+def discard(path: Path) -> None:
+    """Remove a folder that was made for a run that is refused."""
+    shutil.rmtree(path)
+    if path.parent == Path("runs") and not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def check(path: Path) -> None:
     """Raises `RunFileError` if a run cannot be written to `path`."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        problem = Problem(("--out",), str(path), "is in use", allowed="a folder that is new or empty")
-        raise RunFileError([problem], "command line", "")
+        allowed = "a folder that is new or empty"
+        if (path / journal.NAME).exists():
+            allowed += f"; pnn resume {path} goes on with the run that is there"
+        raise RunFileError([Problem(("--out",), str(path), "is in use", allowed=allowed)], "command line", "")
     parent = next(p for p in [path, *path.absolute().parents] if p.exists())
-    if not os.access(parent, os.W_OK):
-        problem = Problem(("--out",), str(path), f"cannot be made: {parent} is not writable")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        problem = Problem(("--out",), str(path), f"cannot be made: {parent} is not a folder that can be written")
         raise RunFileError([problem], "command line", "")
 
 
-def save(path: Path, run: Run, result: Result) -> None:
-    """Write run.json, parameters.npz and result.json."""
-    path.mkdir(parents=True, exist_ok=True)
-    result.directory = str(path)
-    (path / "run.json").write_text(run.model_dump_json(exclude_none=True, indent=1) + "\n")
-    np.savez(path / "parameters.npz", **flatten(result.params))
-    (path / "result.json").write_text(json.dumps(result.json()) + "\n")
-
-
-def load(path: Path) -> tuple[Run, dict[tuple[int, int, int], Tree]]:
-    """(run, parameters) of a finished run. Raises `RunFileError` if something is missing or damaged."""
-    problems, run = [], None
-    for name in ("run.json", "parameters.npz"):
-        if not (path / name).is_file():
-            problems.append(Problem((name,), str(path), "is missing: not the folder of a finished run", unknown=True))
-    if problems:
-        raise RunFileError(problems, str(path), "")
-    file = str(path / "run.json")
-    try:
-        tree = json.loads((path / "run.json").read_text())
-    except ValueError as error:
-        raise RunFileError([Problem(("run.json",), file, f"is not JSON: {error}")], file, "") from None
-    run = validate(Run, tree, file, "", more=checks.problems)
-    try:
-        with np.load(path / "parameters.npz", allow_pickle=False) as archive:
-            params = unflatten({name: archive[name] for name in archive.files})
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
-        problem = Problem(("parameters.npz",), str(path), f"is damaged: {error}", unknown=True)
-        raise RunFileError([problem], str(path / "parameters.npz"), "") from None
-    _check_shapes(run, params, path)
-    return run, params
-
-
-def _check_shapes(run: Run, params: dict, path: Path) -> None:
-    from orchestrator.core import task
-    from orchestrator.core.plan import build, shapes
-
-    data = task.dataset(run.data)
-    plan = build(run, data.x_train.shape[1], data.n_classes)
-    expected = {
-        (copy, s.index, t): shapes(model)
-        for copy in range(plan.copies)
-        for s in plan.stages
-        for t, model in enumerate(s.tiles)
-    }
-    want = {name: leaf.shape for name, leaf in flatten(expected).items()}
-    have = {name: leaf.shape for name, leaf in flatten(params).items()}
-    if want != have:
-        wrong = sorted(k for k in {*want, *have} if want.get(k) != have.get(k))
-        problem = Problem(("parameters.npz",), ", ".join(wrong), "do not fit the network of run.json")
-        raise RunFileError([problem], str(path / "parameters.npz"), "")
-
-
-def flatten(params: dict[tuple[int, int, int], Tree]) -> dict[str, Any]:
-    """{(copy, stage, tile): tree} -> {"copy/stage/tile/part/name": array}"""
-    out = {}
-    for name, tree in params.items():
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-            out["/".join([*map(str, name), *(str(p.key) for p in path)])] = leaf
-    return out
-
-
-def unflatten(arrays: dict[str, np.ndarray]) -> dict[tuple[int, int, int], Tree]:
-    """The inverse of `flatten`; every tile has its "device" and its "digital" part, empty or not."""
-    out: dict[tuple[int, int, int], Tree] = {}
-    for name, value in arrays.items():
-        copy, stage, tile, *path = name.split("/")
-        node = out.setdefault((int(copy), int(stage), int(tile)), {"device": {}, "digital": {}})
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = value
-    return out
+def require(path: Path, *names: str) -> None:
+    """Raises `RunFileError` if `path` is not a folder with these files."""
+    missing = [n for n in names if not (path / n).is_file()]
+    if not missing:
+        return
+    if not path.is_dir():
+        near = sorted(str(p.parent) for p in path.parent.glob(f"*/{journal.NAME}")) if path.parent.is_dir() else []
+        problem = Problem(("DIR",), str(path), "is no folder", allowed=near or "the folder of a run")
+        raise RunFileError([problem], "command line", "")
+    found = [Problem((n,), str(path), "is missing: not the folder of a run", unknown=True) for n in missing]
+    raise RunFileError(found, str(path), "")

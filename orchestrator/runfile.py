@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from algorithms import registry as methods
-from orchestrator import checks, spec
+from orchestrator import spec
 from orchestrator.problems import Problem, RunFileError, read_toml, validate
 
 
@@ -26,11 +26,21 @@ class Run(spec.Run):
         cls, tree: dict[str, Any], sets: list[str] | tuple[str, ...] = (), *, file: str = "run", text: str = ""
     ) -> Self:
         """From a tree of plain values. Raises `RunFileError`."""
+        from orchestrator import checks  # plans are built with JAX
+
         base = validate(cls, tree, file, text, more=checks.problems)
         if not sets:
             return base
         changed, origin = apply_sets(tree, sets)
         return validate(cls, changed, file, text, origin, more=checks.problems)
+
+
+def fields_of(tree: dict[str, Any], sets: list[str] | tuple[str, ...] = ()) -> spec.Run | None:
+    """The fields of a run, quickly: types are checked, but neither plug-ins nor data are looked at. None: wrong."""
+    try:
+        return spec.Run.model_validate(apply_sets(tree, sets)[0] if sets else tree)
+    except ValueError:
+        return None
 
 
 def apply_sets(tree: dict[str, Any], sets: list[str] | tuple[str, ...]) -> tuple[dict[str, Any], dict]:

@@ -100,6 +100,18 @@ class Train(Strict):
     placement: Literal["clones", "stages", "tiles"] = "clones"
 
 
+class Journal(Strict):
+    """How a run is kept. It changes no bit of the result.
+
+    snapshot_every: steps between two snapshots of the whole state. whole_kB: evidence of a step up to this size is
+    journalled whole, and replay needs nothing else; of larger evidence only a digest is, and a run that was killed
+    repeats the steps since its last snapshot.
+    """
+
+    snapshot_every: Positive = 100
+    whole_kB: Annotated[int, Field(ge=0, le=100_000)] = 1000
+
+
 class Entry(Open):
     """What `compare` changes for one method: method fields, and optionally the network and the number of steps."""
 
@@ -127,6 +139,7 @@ class Run(Strict):
     fleet: Fleet = Fleet()
     method: Method = Method()
     train: Train = Train()
+    journal: Journal = Journal()
     compare: Compare | None = None
 
     def with_method(self, name: str) -> Self:

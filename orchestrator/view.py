@@ -19,6 +19,11 @@ from orchestrator.core.coordinator import Progress as Seen
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(message: str) -> None:
+    """A line for a person."""
+    console.print(message)
+
+
 class View:
     """Follows one run; `devices` are named so that their health can be told."""
 

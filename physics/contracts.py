@@ -186,7 +186,11 @@ class Device(Protocol):
     def execute(self, request: Request) -> Reading:
         """Raises a `DeviceError`; nothing out of range reaches the chip."""
 
-    def close(self) -> None: ...
+    def rest(self) -> None:
+        """To rest values; the next request writes anew."""
+
+    def close(self) -> None:
+        """To rest values, and let go."""
 
 
 # --- what the author of a lab driver writes: one thing at a time -----------------------------------------------------

@@ -67,8 +67,12 @@ class DrivenDevice:
             "modelled",
         )
 
-    def close(self) -> None:
+    def rest(self) -> None:
+        self._held = None
         self._driver.safe()
+
+    def close(self) -> None:
+        self.rest()
         self._driver.close()
 
     @staticmethod

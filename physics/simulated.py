@@ -61,6 +61,9 @@ class SimulatedDevice:
             v, request.versions, request.requests, writes, passes, calls, seconds, joules, "modelled", frozenset()
         )
 
+    def rest(self) -> None:
+        """Nothing can break, and the clock counts work alone: the cells stay as they are."""
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from orchestrator.cli.running import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,12 +21,17 @@ app = typer.Typer(
 )
 
 RunFile = Annotated[str, typer.Argument(metavar="RUN.toml", help="The run file.")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a run.")]
 Local = Annotated[bool, typer.Option("--local", help="One process, no Ray: the same bytes.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=4096, help="Ray actors (default 2).")]
 Address = Annotated[str | None, typer.Option("--address", help="An existing Ray cluster, as HOST:PORT or auto.")]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where results go (default: runs/...).")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the run file.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object (compare: one a run).")]
+Tracking = Annotated[
+    str | None,
+    typer.Option("--tracking", metavar="URI", help="Store of MLflow, or none (default: sqlite, runs/mlflow.db)."),
+]
 
 
 @app.command(epilog="Example: pnn train examples/digits.toml --set method.name=dfa --set train.steps=100 --json")
@@ -32,15 +40,33 @@ def train(
     local: Local = False,
     workers: Workers = None,
     address: Address = None,
+    tracking: Tracking = None,
     out: Out = None,
     set_: Sets = None,
     json: Json = False,
 ) -> None:
-    """Train one run and measure it on its chips."""
+    """Train one run and measure it on its chips. It can be killed at any time; pnn resume goes on."""
     from orchestrator.cli import running
 
-    _exclusive(local, workers, address)
-    running.train_command(run, local, workers, address, out, set_ or [], json)
+    running.train_command(run, _where(local, workers, address, tracking), out, set_ or [], json)
+
+
+@app.command(epilog="Example: pnn resume runs/digits-20260101-120000 --local")
+def resume(
+    directory: Directory,
+    local: Local = False,
+    workers: Workers = None,
+    address: Address = None,
+    tracking: Tracking = None,
+    from_snapshot: Annotated[
+        bool, typer.Option("--from-snapshot", help="Give up a damaged journal; go on from the newest whole snapshot.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Go on with a run or a comparison where it was; of a finished run, tell its result again."""
+    from orchestrator.cli import running
+
+    running.resume_command(directory, _where(local, workers, address, tracking), from_snapshot, json)
 
 
 @app.command(epilog="Example: pnn compare examples/digits.toml --set compare.seeds=[0,1] --out results")
@@ -49,6 +75,7 @@ def compare(
     local: Local = False,
     workers: Workers = None,
     address: Address = None,
+    tracking: Tracking = None,
     out: Out = None,
     set_: Sets = None,
     json: Json = False,
@@ -56,23 +83,70 @@ def compare(
     """Train every method of the [compare] table on the same chips; print a table, save a figure."""
     from orchestrator.cli import comparing
 
-    _exclusive(local, workers, address)
-    comparing.compare_command(run, local, workers, address, out, set_ or [], json)
+    comparing.compare_command(run, _where(local, workers, address, tracking), out, set_ or [], json)
 
 
 @app.command(epilog="Example: pnn evaluate runs/digits-20260101-120000")
 def evaluate(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder of a finished run.")],
+    directory: Directory,
     local: Local = False,
     workers: Workers = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Measure a finished run again, on the same chips."""
+    """Measure a run again, as far as it came, on the same chips."""
     from orchestrator.cli import running
 
-    _exclusive(local, workers, address)
-    running.evaluate_command(directory, local, workers, address, json)
+    running.evaluate_command(directory, _where(local, workers, address, None), json)
+
+
+@app.command(epilog="Example: pnn replay runs/digits-20260101-120000 --until 100")
+def replay(
+    directory: Directory,
+    until: Annotated[int | None, typer.Option("--until", metavar="STEP", help="Stop after so many steps.")] = None,
+    json: Json = False,
+) -> None:
+    """Rebuild the parameters of a run from its journal, without devices and data, and print their SHA-256."""
+    from orchestrator.cli import journals
+
+    journals.replay_command(directory, until, json)
+
+
+@app.command(epilog="Example: pnn diff runs/a runs/b")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    b: Annotated[str, typer.Argument(metavar="DIR", help="The folder of another.")],
+) -> None:
+    """Name the first step at which two runs part (exit code 1), if they do."""
+    from orchestrator.cli import journals
+
+    journals.diff_command(a, b)
+
+
+track = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The tracking store.")
+app.add_typer(track, name="track")
+
+
+@track.command(epilog="Example: pnn track sync runs/digits-20260101-120000")
+def sync(
+    directories: Annotated[list[str] | None, typer.Argument(metavar="[DIR]...", help="Default: all in runs/.")] = None,
+    tracking: Tracking = None,
+) -> None:
+    """Export what the tracking store lacks, and put the status of killed runs right."""
+    from orchestrator.cli import tracking as commands
+
+    commands.sync_command(directories or [], tracking)
+
+
+@app.command(epilog="Example: pnn ui --port 5001")
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of this machine's loopback.")] = 5000,
+    tracking: Tracking = None,
+) -> None:
+    """Show the tracked runs in a browser: MLflow's own pages, on this machine only. Ctrl+C ends it."""
+    from orchestrator.cli import tracking as commands
+
+    commands.ui_command(port, tracking)
 
 
 @app.command("list", epilog="Example: pnn list")
@@ -84,11 +158,11 @@ def list_() -> None:
 
 
 @app.command(epilog="Example: pnn doctor")
-def doctor() -> None:
-    """Check this machine: versions, cores, memory, data sets; one line each, with what to do."""
+def doctor(out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where runs will go.")] = None) -> None:
+    """Check this machine: versions, memory, clusters, ports, data, disk; one line each, with what to do."""
     from orchestrator.cli import info
 
-    info.doctor_command()
+    info.doctor_command(out)
 
 
 @app.command(epilog="Example: pnn schema > run.schema.json")
@@ -99,9 +173,12 @@ def schema() -> None:
     info.schema_command()
 
 
-def _exclusive(local: bool, workers: int | None, address: str | None) -> None:
+def _where(local: bool, workers: int | None, address: str | None, tracking: str | None) -> Where:
+    from orchestrator.cli.running import Where
+
     if local and (workers or address):
         raise typer.BadParameter("--local is one process: leave out --workers and --address")
+    return Where(local, workers, address, tracking)
 
 
 def main() -> None:
@@ -109,9 +186,14 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         raise SystemExit(130) from None
-    except Exception as error:
+    except BaseException as error:
+        signum = getattr(error, "signum", None)  # of cli.interrupts.Interrupted
+        if signum is not None:
+            sys.stderr.write("Interrupted. Nothing is left running.\n")
+            raise SystemExit(128 + signum) from None
+        if not isinstance(error, Exception):
+            raise
         if os.environ.get("PNN_DEBUG"):
             raise
         from orchestrator.problems import RunFileError
@@ -126,10 +208,9 @@ def main() -> None:
 
 
 def _expected(error: Exception) -> bool:
-    """Errors of devices, of data, of Ray and of the operating system say all there is to say."""
+    """Errors of devices, of data, of clusters and of the operating system say all there is to say."""
     from orchestrator.data import DataError
+    from orchestrator.pools import ClusterError
     from physics.contracts import DeviceError
 
-    ray_module = sys.modules.get("orchestrator.pools.ray")
-    cluster = (ray_module.ClusterError,) if ray_module else ()
-    return isinstance(error, (DeviceError, DataError, OSError, *cluster))
+    return isinstance(error, (DeviceError, DataError, OSError, ClusterError))

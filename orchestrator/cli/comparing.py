@@ -9,62 +9,91 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from orchestrator import compare, folder
+from orchestrator import compare, folder, tracking
 from orchestrator.api import Result
-from orchestrator.cli.running import WORKERS
+from orchestrator.cli.interrupts import Interrupted, Interrupts
+from orchestrator.cli.running import WORKERS, Where
+from orchestrator.problems import Problem, RunFileError, read_toml
 from orchestrator.runfile import Run
-from orchestrator.view import accuracy_table, console, cost_table, show
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.view import accuracy_table, cost_table, say, show
 
 
-def compare_command(
-    path: str, local: bool, workers: int | None, address: str | None, out: str | None, sets: list[str], as_json: bool
-) -> None:
-    """Validate every cell, then start."""
-    base, todo = compare.cells(path, sets)
+def compare_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
+    """Validate every cell, make the folder, then start."""
+    where.check()
+    compare.cells(path, sets)
     if out is not None:
         folder.check(Path(out))
+    text, _ = read_toml(path)
+    go(folder.make_comparison(out, Path(path).stem, text, sets), where, as_json)
+
+
+def go(root: Path, where: Where, as_json: bool) -> None:
+    """Train what is left of a comparison; then tables and figure."""
     started = time.perf_counter()
-    stem = Path(path).stem
+    stem, sets = _about(root)
+    base, todo = compare.cells(root / "run.toml", sets)
+    how = f"pnn resume {root}{where.options()}"
     with ExitStack() as stack:
+        stop = stack.enter_context(Interrupts(say))
+        tracker = stack.enter_context(Tracker(root, tracking.resolve(where.tracking)))
         cluster: Any = None
-        if not local:
+        if not where.local:
             from orchestrator.pools.ray import Cluster
 
-            cluster = stack.enter_context(Cluster(address))
-        n = 1 if local else workers or WORKERS
-        console.print(f"{stem}: {len(todo)} runs, {n} side by side")
+            cluster = stack.enter_context(Cluster(where.address))
+            stop.be_patient(False)  # Ray has put its own handlers
+            if where.address:
+                cluster.require_shared(root)
+        n = 1 if where.local else where.workers or WORKERS
+        say(f"{root}: {len(todo)} runs, {n} side by side")
         done = 0
 
         def follow(cell: compare.Cell, result: Result) -> None:
             nonlocal done
             done += 1
-            console.print(
+            say(
                 f"  {done:2d}/{len(todo)} {cell.method}, seed {cell.seed}: {100 * result.accuracy:.1f} % on the chips, "
                 f"{result.wall_s:.0f} s ({time.perf_counter() - started:.0f} s so far)"
             )
 
-        results = compare.train_all(todo, cluster, n, follow)
-        cell, again = compare.repeat_sharded(todo, results, cluster)
-    methods = compare.by_method(todo, results)
-    place = folder.create(out, f"compare-{stem}")
-    (place / "run.toml").write_text(Path(path).read_text())
-    for c in todo:
-        folder.save(place / f"{c.method}-{c.seed}", c.run, results[(c.method, c.seed)])
-    report = "\n".join(
-        [show(accuracy_table(methods)), "", show(cost_table(methods)), "", *notes(base, cell, again, results)]
-    )
-    (place / "table.txt").write_text(report + "\n")
-    from orchestrator.figure import draw
+        try:
+            results = compare.train_all(root, todo, cluster, n, follow)
+            cell, again = compare.repeat_sharded(todo, results, cluster)
+        except Interrupted:
+            say(f"{done} of {len(todo)} runs are done. Go on with: {how}")
+            raise
+        methods = compare.by_method(todo, results)
+        report = "\n".join(
+            [show(accuracy_table(methods)), "", show(cost_table(methods)), "", *notes(base, cell, again, results)]
+        )
+        (root / "table.txt").write_text(report + "\n")
+        from orchestrator.figure import draw
 
-    draw(place / "figure.png", methods, stem)
+        draw(root / "figure.png", methods, stem)
+        tracker.finish()
+        for c in todo:
+            results[(c.method, c.seed)].tracking_run_id = tracker.run_id(compare.place_of(root, c))
     told = sys.stderr if as_json else sys.stdout
-    told.write(f"\n{report}\nFigure: {place / 'figure.png'}\n")
+    told.write(f"\n{report}\nFigure: {root / 'figure.png'}\n")
     told.write(f"All of it took {time.perf_counter() - started:.0f} s.\n")
     if as_json:
         for c in sorted(todo, key=lambda c: (list(methods).index(c.method), c.seed)):
             sys.stdout.write(json.dumps(results[(c.method, c.seed)].json()) + "\n")
     if again.parameters_sha256 != results[(cell.method, cell.seed)].parameters_sha256:
         raise SystemExit(1)
+
+
+def _about(root: Path) -> tuple[str, list[str]]:
+    """(name, --set options) of a comparison. Raises `RunFileError`."""
+    file = root / folder.COMPARISON
+    try:
+        about = json.loads(file.read_text())
+        return str(about["stem"]), [str(s) for s in about["sets"]]
+    except (ValueError, KeyError, TypeError) as error:
+        problem = Problem((folder.COMPARISON,), None, f"is damaged: {error}", unknown=True)
+        raise RunFileError([problem], str(file), "") from None
 
 
 def notes(base: Run, cell: compare.Cell, again: Result, results: dict[tuple[str, int], Result]) -> list[str]:

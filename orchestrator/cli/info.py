@@ -1,18 +1,15 @@
-"""`pnn list`, `pnn doctor` and `pnn schema`."""
+"""`pnn list` and `pnn schema`."""
 
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
-import shutil
-import sys
 from pathlib import Path
 
 from algorithms import registry as methods
+from orchestrator.cli.doctor import doctor_command as doctor_command
 from physics import registry as substrates
 
 
@@ -42,36 +39,6 @@ def _first_line(module: str) -> str:
     if spec is None or spec.origin is None:
         return ""
     return (ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or "").split("\n")[0]
-
-
-def doctor_command() -> None:
-    """One line for each thing that could be wrong. Exit code 1 if one is."""
-    wrong = 0
-
-    def line(good: bool, what: str, do: str = "") -> None:
-        nonlocal wrong
-        wrong += not good
-        print(f"{'ok ' if good else 'BAD'} {what}" + (f": {do}" if do and not good else ""))
-
-    line(sys.version_info >= (3, 11), f"Python {platform.python_version()}", "3.11 or newer is needed")
-    for name in ("ray", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic"):
-        try:
-            line(True, f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            line(False, name, "not installed: make train installs it")
-    print("    on a cluster every node needs the same Ray and the same Python patch version")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    line(True, f"{cores} cores")
-    if hasattr(os, "sysconf"):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        line(free > 1, f"{free:.1f} GiB of memory free", "a worker takes about 0.3 GiB: close something")
-    disk = shutil.disk_usage(".").free / 2**30
-    line(disk > 1, f"{disk:.1f} GiB free on the disk of this folder", "runs are written here: make room")
-    root = os.environ.get("PNN_DATA")
-    if root is None:
-        line(True, "PNN_DATA is not set: only the embedded digits are there")
-    else:
-        line(Path(root).is_dir(), f"PNN_DATA = {root}", "is no folder")
 
 
 def schema_command() -> None:

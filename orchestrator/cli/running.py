@@ -1,82 +1,198 @@
-"""`pnn train` and `pnn evaluate`."""
+"""`pnn train`, `pnn resume` and `pnn evaluate`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator import api, folder
-from orchestrator.core.coordinator import Pool
-from orchestrator.runfile import Run
-from orchestrator.view import View, console, number
+from orchestrator import folder, tracking
+from orchestrator.cli.interrupts import Interrupted, Interrupts
+from orchestrator.problems import read_toml
+from orchestrator.runfile import Run, fields_of
+from orchestrator.tracking.tracker import Tracker
+
+if TYPE_CHECKING:  # JAX is imported when the folder has been made
+    from orchestrator.api import Result
+    from orchestrator.core.coordinator import Pool
+    from orchestrator.kept import Kept
 
 WORKERS = 2
+RETRIES = 3  # times that workers are replaced without a step in between
+
+
+class Where(NamedTuple):
+    """Options that say where work is done and tracked."""
+
+    local: bool = False
+    workers: int | None = None
+    address: str | None = None
+    tracking: str | None = None
+
+    def check(self) -> str | None:
+        """Raises `RunFileError` if the address or the store cannot be; returns the store."""
+        if self.address:
+            from orchestrator.pools import address
+
+            address.check(self.address)
+        return tracking.resolve(self.tracking)
+
+    def options(self) -> str:
+        """As they are typed."""
+        told = " --local" if self.local else ""
+        told += f" --workers {self.workers}" if self.workers else ""
+        return told + (f" --address {self.address}" if self.address else "")
+
+
+def train_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
+    """Make the folder, check everything, then start."""
+    where.check()
+    if out is not None:
+        folder.check(Path(out))
+    text, tree = read_toml(path)
+    fields = fields_of(tree, sets)
+    if fields is None:
+        Run.load(path, sets)  # tells what is wrong
+        raise AssertionError("a run file is wrong and right")
+    place = folder.make_run(out, f"{Path(path).stem}-{fields.method.name}", fields, text)
+    try:
+        Run.load(path, sets)
+    except Exception:
+        folder.discard(place)
+        raise
+    go(place, where, as_json)
+
+
+def resume_command(directory: str, where: Where, from_snapshot: bool, as_json: bool) -> None:
+    """Go on with a run or a comparison where it was."""
+    where.check()
+    path = Path(directory)
+    if (path / folder.COMPARISON).is_file():
+        from orchestrator.cli import comparing
+
+        comparing.go(path, where, as_json)
+        return
+    go(path, where, as_json, from_snapshot)
+
+
+def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) -> None:
+    """Train the run of a folder from wherever it is, and tell its result."""
+    from orchestrator import api, outcome
+    from orchestrator.core.coordinator import Stopped
+    from orchestrator.kept import Kept
+    from orchestrator.view import say
+
+    how = f"pnn resume {place}{where.options()}"
+    store = tracking.resolve(where.tracking)
+    with Interrupts(say) as stop:
+        kept = Kept(place, say, from_snapshot)
+        with closing(kept):
+            kept.stop = stop
+            if kept.history.result is not None:
+                result = api.finished(kept)
+                outcome.mend(kept, result)
+                result.tracking_run_id = Tracker(place, store).run_id(place)
+                tell(result, as_json)
+                return
+            say(f"{place}: {'from step ' + str(kept.steps) if kept.history.session else 'begins'}")
+            with Tracker(place, store) as tracker:
+                try:
+                    result = _train(kept, where, stop)
+                    outcome.write(kept, result)
+                except Stopped as stopped:
+                    say(f"Stopped after step {stopped.step} of {kept.run.train.steps}. Go on with: {how}")
+                    raise Interrupted(stop.signum or 2) from None
+                except Interrupted:
+                    say(f"Stopped at once; {kept.steps} steps are journalled. Go on with: {how}")
+                    raise
+                except Exception:
+                    say(f"{kept.steps} of {kept.run.train.steps} steps are journalled. Go on with: {how}")
+                    raise
+                finally:
+                    kept.close()
+                    stop.be_patient(False)
+                tracker.finish()
+                result.tracking_run_id = tracker.run_id(place)
+                outcome.write_result(kept, result)
+                if tracker.missing(place):
+                    say(f"The tracking store {store} has not answered. Later: pnn track sync {place}")
+        tell(result, as_json)
+
+
+def _train(kept: Kept, where: Where, stop: Interrupts) -> Result:
+    """Train a kept run; where workers are lost, go on with new ones from what is journalled."""
+    from orchestrator import api
+    from orchestrator.pools import WorkerLost
+    from orchestrator.view import View, say
+
+    run = kept.run
+    devices = sum(s.tiles for s in run.network) * run.fleet.replicas
+    failures = 0
+    with pools(where) as new_pool:
+        stop.be_patient()
+        with View(f"{kept.path.name} by {run.method.name}", run.train.steps, devices) as view:
+            while True:
+                before = kept.steps
+                try:
+                    with closing(new_pool(run)) as pool:
+                        return api.go_on(kept, pool, view)
+                except WorkerLost as lost:
+                    failures = 1 if kept.steps > before else failures + 1
+                    if failures == RETRIES:
+                        raise
+                    say(f"{lost} Going on from step {kept.steps} with new workers.")
 
 
 @contextmanager
-def pool_for(run: Run, local: bool, workers: int | None, address: str | None) -> Iterator[Pool]:
-    """The pool that the options ask for: in process, or actors of a cluster that is shut down by us if it is ours."""
-    if local:
+def pools(where: Where) -> Iterator[Callable[[Run], Pool]]:
+    """Makes pools: in process, or of actors of a cluster that is shut down by us if it is ours."""
+    if where.local:
         from orchestrator.pools.in_process import InProcessPool
 
-        pool: Pool = InProcessPool(run)
-        try:
-            yield pool
-        finally:
-            pool.close()
+        yield InProcessPool
         return
     from orchestrator.pools.ray import Cluster
 
-    with Cluster(address) as cluster:
-        pool = cluster.pool(run, workers or WORKERS)
-        try:
-            yield pool
-        finally:
-            pool.close()
+    with Cluster(where.address) as cluster:
+        yield lambda run: cluster.pool(run, where.workers or WORKERS)
 
 
-def train_command(
-    path: str, local: bool, workers: int | None, address: str | None, out: str | None, sets: list[str], as_json: bool
-) -> None:
-    """Validate everything, then start."""
-    run = Run.load(path, sets)
-    if out is not None:
-        folder.check(Path(out))
-    with pool_for(run, local, workers, address) as pool:
-        stages = sum(s.tiles for s in run.network)
-        with View(f"{Path(path).stem} by {run.method.name}", run.train.steps, stages * run.fleet.replicas) as view:
-            result = api.train(run, pool, view)
-    place = folder.create(out, f"{Path(path).stem}-{run.method.name}")
-    (place / "run.toml").write_text(Path(path).read_text())
-    folder.save(place, run, result)
-    from orchestrator.figure import draw
-
-    draw(place / "figure.png", {run.method.name: [result]}, Path(path).stem)
-    tell(result, as_json)
-
-
-def evaluate_command(directory: str, local: bool, workers: int | None, address: str | None, as_json: bool) -> None:
+def evaluate_command(directory: str, where: Where, as_json: bool) -> None:
     """The same chips, the same parameters, measured again; the account is that of this evaluation."""
-    run, params = folder.load(Path(directory))
-    with pool_for(run, local, workers, address) as pool:
-        result = api.evaluate(run, params, pool)
-    result.directory = directory
+    import time
+
+    from orchestrator import api
+    from orchestrator.kept import Kept
+    from orchestrator.view import say
+
+    where.check()
+    with ExitStack() as stack:
+        stack.enter_context(Interrupts(say))
+        kept = stack.enter_context(closing(Kept(Path(directory), say)))
+        new_pool = stack.enter_context(pools(where))
+        started = time.perf_counter()
+        result = api.evaluate(kept, stack.enter_context(closing(new_pool(kept.run))))
+    result.wall_s = time.perf_counter() - started
+    result.directory = str(kept.path)
+    result.tracking_run_id = Tracker(kept.path, tracking.resolve(where.tracking)).run_id(kept.path)
     tell(result, as_json)
 
 
-def tell(result: api.Result, as_json: bool) -> None:
+def tell(result: Result, as_json: bool) -> None:
     """A few lines for a person on stderr, one object on stdout."""
-    console.print(
+    from orchestrator.view import number, say
+
+    say(
         f"accuracy {100 * result.accuracy:.2f} % on the chips (worst {100 * result.accuracy_worst:.2f} %), "
         f"{100 * result.accuracy_promised:.2f} % promised by the nominal twin"
     )
-    console.print(
+    say(
         f"{number(result.passes)} passes, {number(result.calls)} calls, {number(result.writes)} writes, "
         f"{number(result.device_seconds)} device seconds, {number(result.joules)} joules, {result.wall_s:.1f} s"
     )
-    console.print(f"parameters {result.parameters_sha256[:16]}, in {result.directory}")
+    say(f"parameters {result.parameters_sha256[:16]}, in {result.directory}")
     if as_json:
         sys.stdout.write(json.dumps(result.json()) + "\n")

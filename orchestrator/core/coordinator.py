@@ -7,22 +7,27 @@ It knows no method and no substrate by name; what a method needs follows from it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.core import keys, records, task
+from orchestrator.core import keys, ledger, records, task
+from orchestrator.core.history import Live, Point, Told
 from orchestrator.core.layout import Lane, Layout
-from orchestrator.core.ledger import Ledger
 from orchestrator.core.plan import Plan, build
-from orchestrator.core.records import Journal, Record
+from orchestrator.core.records import Name, Record
+from orchestrator.core.shards import State
 from orchestrator.core.work import Call, Report
+from orchestrator.journal import crash
 from orchestrator.spec import Run
 
 Tree = Any
+WALK = 64  # records that are sent to a worker at once when a run goes on
 
 
 class Pool(Protocol):
@@ -36,6 +41,13 @@ class Pool(Protocol):
     def close(self) -> None: ...
 
 
+class Log(Protocol):
+    """Where records go; they are durable when these return."""
+
+    def append(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None: ...
+    def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Progress:
     """What an observer is told after a step."""
@@ -47,106 +59,177 @@ class Progress:
     accuracy: float | None  # only where the curve has a point
 
 
-@dataclass(frozen=True)
-class Point:
-    """One point of the curve: accuracy and loss on the chips after `passes` training passes, by replica."""
+class Stopped(Exception):
+    """Training was asked to stop, and did after `step` steps; all of them are journalled."""
 
-    step: int
-    passes: float
-    accuracies: tuple[float, ...]
-    loss: float
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
 
 
 class Coordinator:
-    """Trains one run on a pool."""
+    """Trains one run on a pool; with a log it can be killed at any instant and go on from what is journalled."""
 
-    def __init__(self, run: Run, pool: Pool) -> None:
+    def __init__(self, run: Run, pool: Pool, log: Log | None = None) -> None:
         self.data = task.dataset(run.data)
         self.plan: Plan = build(run, self.data.x_train.shape[1], self.data.n_classes)
         self.pool = pool
         self.layout = Layout(self.plan, pool.size)
-        self.journal = Journal()
-        self.ledger = Ledger()
-        self.curve: list[Point] = []
+        self.log = log
+        self.told = Told()
         self._pending: Record | None = None
+        self._kept = 0  # the step of the last snapshot
+        self._began = time.perf_counter()
+        self._everyone("stand", None)
 
-    def train(self, observe: Callable[[Progress], None] | None = None) -> None:
-        """All steps. The record of a step is applied by the next call; the last one by `finish`."""
-        spec = self.plan.run.train
+    def stand(self, told: Told, base: int, state: State | None, since: Iterable[tuple[Live, Record | None]]) -> None:
+        """Go to where a journal ends: from the state at step `base` through the live records after it."""
+        self._everyone("stand", state)
+        calls: list[Call] = []
+        for live, record in since:
+            if live.kind == "step":
+                calls.append(Call(live.step, keys.TRAIN, self._pending))
+                self._pending = record
+            else:
+                calls.append(Call(live.step, keys.EVALUATE, self._pending, None, self._samples))
+            if len(calls) == WALK:
+                self._everyone("walk", calls)
+                calls = []
+        self._everyone("walk", calls)
+        self.told, self._kept = told, base
+        self._began = time.perf_counter() - told.wall_s
+
+    def train(self, observe: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None) -> None:
+        """The steps that are left. The record of a step is applied by the next call, the last one by `finish`.
+
+        Raises `Stopped` if `stop` says so after a step.
+        """
+        spec, keep = self.plan.run.train, self.plan.run.journal.snapshot_every
         every = spec.evaluate_every or max(spec.steps // 10, 1)
-        for step in range(spec.steps):
+        loss = None
+        while True:
+            step, accuracy = self.told.steps, None
+            if step % every == 0 and 0 < step < spec.steps and not self._evaluated(step):
+                accuracy = float(np.mean(self.evaluate(step).accuracies))
+            if self.log and step % keep == 0 and step > self._kept and step < spec.steps:
+                self._snapshot()
+            if observe and step:
+                observe(Progress(step, spec.steps, loss, self.told.ledger.total().passes, accuracy))
+            if step == spec.steps:
+                return
+            if stop and stop():
+                raise Stopped(step)
             loss = self.step(step)
-            done = step + 1
-            accuracy = None
-            if done % every == 0 and done < spec.steps:
-                point = self.evaluate(done)
-                accuracy = float(np.mean(point.accuracies))
-            if observe:
-                passes = self.ledger.total().passes
-                observe(Progress(done, spec.steps, loss, passes, accuracy))
 
     def step(self, step: int) -> float | None:
         """One step; returns the mean loss of its measured rows, if the readout gave losses."""
         spec = self.plan.run.train
         batch = task.batch(self.data, spec.seed, step, spec.batch)
-        call = Call(step, keys.TRAIN, self._pending, batch)
-        evidence = self._reduce(self._round(call, "train"))
-        self._pending = self.journal.append(step, evidence)
-        losses = [
-            v
-            for group in self.plan.groups
-            if group.algorithm.evidence == "losses"
-            for v in evidence[group.index].values()
-        ]
-        return float(np.mean(losses)) if losses else None
+        before = self.pool.wire_bytes
+        reports, account = self._round(Call(step, keys.TRAIN, self._pending, batch))
+        wire_bytes = self.pool.wire_bytes - before
+        evidence = self._reduce(reports)
+        loss = records.mean_loss(self.plan, evidence)
+        wall_s = time.perf_counter() - self._began
+        crash.reach("step.measured")
+        if self.log:
+            finite = loss if loss is None or math.isfinite(loss) else None
+            meta = {"step": step, "loss": finite, "wall_s": round(wall_s, 6), "wire_bytes": wire_bytes}
+            self.log.append("step", {**meta, "account": ledger.write(account)}, records.pack(evidence))
+        told = self.told
+        told.steps, told.wall_s = step + 1, wall_s
+        told.ledger.take("train", account)
+        told.ledger.wire_bytes += wire_bytes
+        self._pending = Record(step, evidence)
+        return loss
 
     def evaluate(self, step: int, purpose: int = keys.EVALUATE) -> Point:
         """Accuracy and mean loss on the test part: on the chips, or (PROMISE) on the nominal twin with cycle noise."""
-        limit = self.plan.run.train.evaluate_samples
-        samples = min(limit or len(self.data.x_test), len(self.data.x_test))
-        reports = self._round(Call(step, purpose, self._pending, None, samples), "evaluate")
-        items = self.plan.evaluation_items(samples)
+        samples = self._samples
+        reports, account = self._round(Call(step, purpose, self._pending, None, samples))
         answers = {name[1]: value for report in reports for name, value in report.correct.items()}
         right = [0] * self.plan.replicas
-        loss = 0.0
-        for item in items:
-            correct, total = answers[item.number]
+        losses = []
+        for item in self.plan.evaluation_items(samples):
+            correct, loss = answers[item.number]
             right[item.replica] += correct
-            loss += total
+            losses.append(loss)
         accuracies = tuple(r / samples for r in right)
-        point = Point(step, float(self.ledger.total().passes), accuracies, loss / (samples * self.plan.replicas))
+        mean = sum(losses) / (samples * self.plan.replicas)
+        point = Point(step, float(self.told.ledger.total().passes), accuracies, mean)
+        crash.reach("evaluation.measured")
+        if self.log:
+            name = "promise" if purpose == keys.PROMISE else "evaluate"
+            self.log.append("point", {"purpose": name, **point.json(), "account": ledger.write(account)})
+        self.told.ledger.take("evaluate", account)
         if purpose == keys.EVALUATE:
-            self.curve.append(point)
+            self.told.curve.append(point)
+        else:
+            self.told.promised = point
         return point
 
-    def finish(self) -> dict[tuple[int, int, int], Tree]:
-        """Apply the last record and collect the parameters by (copy, stage, tile)."""
-        workers = range(self.pool.size)
-        self.pool.gather([self.pool.call(w, "commit", self._pending)[1] for w in workers])
-        self._pending = None
-        found: dict[tuple[int, int, int], Tree] = {}
+    def finish(self) -> dict[Name, Tree]:
+        """Apply the last record and keep the state; the parameters by (copy, stage, tile)."""
+        if self.log and self._kept < self.told.steps:
+            self._snapshot()
+        return self.parameters()
+
+    def parameters(self) -> dict[Name, Tree]:
+        """The parameters after all that was measured."""
+        self._apply()
+        found: dict[Name, Tree] = {}
         for part in self.pool.gather([self.pool.call(w, "parameters")[1] for w in self.layout.lanes[0].workers]):
             found.update(part)
         return found
 
-    def load(self, params: dict[tuple[int, int, int], Tree]) -> None:
-        """Give every worker the parameters of a finished run."""
-        steps = self.plan.run.train.steps
-        self.pool.gather([self.pool.call(w, "load", params, steps)[1] for w in range(self.pool.size)])
+    def measure(self, step: int) -> tuple[Point, Point]:
+        """(on the chips, promised by the nominal twin) at the end, unless that is known already."""
+        point = self.told.curve[-1] if self._evaluated(step) else self.evaluate(step)
+        return point, self.told.promised or self.evaluate(step, keys.PROMISE)
+
+    def rest(self) -> None:
+        """Every device to its rest values, for a while."""
+        self._everyone("rest")
+
+    @property
+    def _samples(self) -> int:
+        """Test samples of one evaluation."""
+        return min(self.plan.run.train.evaluate_samples or len(self.data.x_test), len(self.data.x_test))
+
+    def _evaluated(self, step: int) -> bool:
+        return bool(self.told.curve) and self.told.curve[-1].step == step
+
+    def _snapshot(self) -> None:
+        """Keep the state of all shards, with every record applied."""
+        assert self.log is not None
+        sha256 = records.parameters_sha256(self.parameters())
+        state = State({}, {})
+        for part in self.pool.gather([self.pool.call(w, "state")[1] for w in self.layout.lanes[0].workers]):
+            state.arrays.update(part.arrays)
+            state.clocks.update(part.clocks)
+        self.log.snapshot(self.told, state, sha256)
+        self._kept = self.told.steps
+
+    def _apply(self) -> None:
+        """The record that waits for the next call, now."""
+        if self._pending is not None:
+            self._everyone("commit", self._pending)
+            self._pending = None
+
+    def _everyone(self, method: str, *arguments: Any) -> None:
+        self.pool.gather([self.pool.call(w, method, *arguments)[1] for w in range(self.pool.size)])
 
     # --- one round of calls ---------------------------------------------------------------------------------------
 
-    def _round(self, call: Call, kind: str) -> list[Report]:
-        """Call every worker; account for what their devices did."""
-        before = self.pool.wire_bytes
+    def _round(self, call: Call) -> tuple[list[Report], ledger.Account]:
+        """Call every worker; (their reports, what their devices did)."""
         futures = [future for lane in self.layout.lanes for future in self._lane(lane, call)]
         reports = sorted(self.pool.gather(futures), key=lambda r: r.worker)
+        account: ledger.Account = {}
         for report in reports:
             for entry in report.entries:
-                self.ledger.add(kind, report.worker, entry)
-        if kind == "train":
-            self.ledger.wire_bytes += self.pool.wire_bytes - before
-        return reports
+                account[report.worker] = ledger.add(account.get(report.worker, ledger.ZERO), entry)
+        return reports, account
 
     def _lane(self, lane: Lane, call: Call) -> Iterator[Any]:
         """Futures of the reports of one lane: one call if one worker holds all, else down and up its segments."""

@@ -35,6 +35,26 @@ def exact(value: float | None) -> Fraction | None:
     return None if value is None else Fraction(value)
 
 
+Account = dict[int, Entry]  # by worker
+
+
+def write(account: Account) -> dict[str, list]:
+    """As JSON, exactly."""
+    return {str(w): [v if v is None else str(v) for v in entry] for w, entry in sorted(account.items())}
+
+
+def read(told: dict[str, list]) -> Account:
+    """The account of `write`."""
+    return {
+        int(w): Entry(Fraction(p), int(calls), int(writes), _fraction(s), _fraction(j))
+        for w, (p, calls, writes, s, j) in told.items()
+    }
+
+
+def _fraction(told: str | None) -> Fraction | None:
+    return None if told is None else Fraction(told)
+
+
 @dataclass
 class Ledger:
     """kind "train" or "evaluate" -> worker -> Entry; and bytes that crossed between coordinator and workers."""
@@ -44,6 +64,11 @@ class Ledger:
 
     def add(self, kind: str, worker: int, entry: Entry) -> None:
         self.by_worker[kind][worker] = add(self.by_worker[kind].get(worker, ZERO), entry)
+
+    def take(self, kind: str, account: Account) -> None:
+        """Add what a round came to."""
+        for worker, entry in account.items():
+            self.add(kind, worker, entry)
 
     def total(self, kind: str = "train") -> Entry:
         total = ZERO

@@ -1,7 +1,6 @@
 """Records: what a step measured, reduced in a fixed order; from them alone the parameters can be rebuilt.
 
-A record is appended BEFORE it is applied, and each names the hash of the one before. Replay builds fresh tiles and
-commits every record: no device, no data.
+A record is journalled BEFORE it is applied. Replay builds fresh tiles and commits every record: no device, no data.
 """
 
 from __future__ import annotations
@@ -15,10 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from orchestrator.core.plan import Item, Plan
+from orchestrator.core import trees
+from orchestrator.core.plan import Item, Plan, shapes
 from orchestrator.core.tile import Tile
 
 Tree = Any
+Evidence = dict[int, dict[int, Any]]
+Name = tuple[int, int, int]  # (copy, stage, tile)
 
 
 @dataclass(frozen=True)
@@ -26,31 +28,45 @@ class Record:
     """evidence: group -> copy -> losses float64 [P], or {(stage, tile): mean gradient}."""
 
     step: int
-    evidence: dict[int, dict[int, Any]]
-    previous: str
-
-    @property
-    def hash(self) -> str:
-        digest = hashlib.sha256(f"{self.previous} {self.step}".encode())
-        for group, copies in sorted(self.evidence.items()):
-            for copy, value in sorted(copies.items()):
-                digest.update(f"{group} {copy}".encode())
-                for leaf in jax.tree.leaves(dict(sorted(value.items())) if isinstance(value, dict) else value):
-                    digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()
+    evidence: Evidence
 
 
-class Journal:
-    """The append-only list of records of a run, in memory."""
+def pack(evidence: Evidence) -> dict[str, np.ndarray]:
+    """As flat arrays: "losses/GROUP/COPY", or "gradients/GROUP/COPY/STAGE/TILE/..."."""
+    arrays: dict[str, np.ndarray] = {}
+    for group, copies in evidence.items():
+        for copy, value in copies.items():
+            if not isinstance(value, dict):
+                arrays[f"losses/{group}/{copy}"] = np.asarray(value, np.float64)
+                continue
+            for (stage, tile), gradient in value.items():
+                arrays |= trees.flatten(f"gradients/{group}/{copy}/{stage}/{tile}", gradient)
+    return arrays
 
-    def __init__(self) -> None:
-        self.records: list[Record] = []
 
-    def append(self, step: int, evidence: dict[int, dict[int, Any]]) -> Record:
-        previous = self.records[-1].hash if self.records else "start"
-        record = Record(step, evidence, previous)
-        self.records.append(record)
-        return record
+def unpack(plan: Plan, arrays: dict[str, np.ndarray]) -> Evidence:
+    """The evidence of `pack`. Raises ValueError if it does not fit the plan."""
+    evidence: Evidence = {}
+    for group in plan.groups:
+        copies: dict[int, Any] = {}
+        for copy in range(plan.copies):
+            if group.algorithm.evidence == "losses":
+                copies[copy] = arrays[f"losses/{group.index}/{copy}"]
+                continue
+            stages = [plan.stages[s] for s in range(group.first, group.last + 1) if plan.stages[s].trained]
+            copies[copy] = {
+                (s.index, t): trees.fill(f"gradients/{group.index}/{copy}/{s.index}/{t}", shapes(model), arrays)
+                for s in stages
+                for t, model in enumerate(s.tiles)
+            }
+        evidence[group.index] = copies
+    return evidence
+
+
+def mean_loss(plan: Plan, evidence: Evidence) -> float | None:
+    """Mean loss of the measured rows, if the readout gave losses."""
+    losses = [v for g in plan.groups if g.algorithm.evidence == "losses" for v in evidence[g.index].values()]
+    return float(np.mean(losses)) if losses else None
 
 
 def reduce_losses(plan: Plan, items: Iterable[Item], sums: dict[int, np.ndarray], passes: int) -> dict[int, Any]:
@@ -78,7 +94,7 @@ def loss_sum(losses: np.ndarray) -> np.ndarray:
     return np.array([math.fsum(row) for row in np.asarray(losses, np.float64)])
 
 
-def tiles(plan: Plan) -> dict[tuple[int, int, int], Tile]:
+def tiles(plan: Plan) -> dict[Name, Tile]:
     """Fresh tiles of a run by (copy, stage, tile)."""
     return {
         (copy, s.index, t): Tile(plan, copy, s.index, t)
@@ -88,19 +104,15 @@ def tiles(plan: Plan) -> dict[tuple[int, int, int], Tile]:
     }
 
 
-def replay(plan: Plan, records: Iterable[Record]) -> dict[tuple[int, int, int], Tree]:
-    """Parameters by (copy, stage, tile) after the records. Raises RuntimeError if the chain of hashes is broken."""
-    mine, previous = tiles(plan), "start"
+def replay(mine: dict[Name, Tile], records: Iterable[Record]) -> dict[Name, Tree]:
+    """Commit the records to tiles, fresh or restored; their parameters by (copy, stage, tile)."""
     for record in records:
-        if record.previous != previous:
-            raise RuntimeError(f"record {record.step} does not follow the one before it")
-        previous = record.hash
         for tile in mine.values():
             tile.commit(record.step, record.evidence)
     return {name: jax.tree.map(np.asarray, tile.params) for name, tile in mine.items()}
 
 
-def parameters_sha256(params: dict[tuple[int, int, int], Tree]) -> str:
+def parameters_sha256(params: dict[Name, Tree]) -> str:
     """One hash of all parameters, in the order of (copy, stage, tile)."""
     digest = hashlib.sha256()
     for name in sorted(params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,20 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.records import Record
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
+from orchestrator.journal import crash
 from physics.contracts import Delta, Device, Request
 from physics.driven import DrivenDevice
 from physics.drivers.simulator import SimulatorDriver
 from physics.simulated import SimulatedDevice
 
 Array = Any
+
+
+class State(NamedTuple):
+    """Flat arrays by COPY/STAGE/TILE/..., and (now, held, written) of the clocks by REPLICA/STAGE/TILE."""
+
+    arrays: dict[str, np.ndarray]
+    clocks: dict[str, tuple]
 
 
 class Shards:
@@ -37,9 +45,31 @@ class Shards:
 
     def commit(self, record: Record | None) -> None:
         """Apply a record to every tile, once."""
-        if record is not None:
-            for tile in self.tiles.values():
-                tile.commit(record.step, record.evidence)
+        if record is None:
+            return
+        crash.reach("commit.before")
+        for tile in self.tiles.values():
+            tile.commit(record.step, record.evidence)
+            crash.reach("commit.half")
+        crash.reach("commit.after")
+
+    def state(self) -> State:
+        """All that a run has changed here so far."""
+        arrays = {f"{_joined(n)}/{k}": v for n, tile in self.tiles.items() for k, v in tile.state().items()}
+        clocks = {_joined(n): (c.now, c.held, c.written) for n, c in self._clocks.items()}
+        return State(arrays, clocks)
+
+    def restore(self, state: State) -> None:
+        """Stand where `state` stood; it may hold more than is hosted here. Raises ValueError if it does not fit."""
+        by_tile: dict[str, dict[str, np.ndarray]] = {}
+        for full, value in state.arrays.items():
+            copy, stage, t, rest = full.split("/", 3)
+            by_tile.setdefault(f"{copy}/{stage}/{t}", {})[rest] = value
+        for name, tile in self.tiles.items():
+            tile.restore(by_tile.get(_joined(name), {}))
+        for name, clock in self._clocks.items():
+            clock.now, held, clock.written = state.clocks[_joined(name)]
+            clock.held = None if held is None else (held[0], held[1], held[2])
 
     def tile(self, work: Work, stage: int, t: int) -> Tile:
         """The tile whose parameters the item's replica holds."""
@@ -105,10 +135,19 @@ class Shards:
         device, noisy = tile.params["device"], work.passes.noisy
         return kernels.respond_twin(tile.model, *kernels.split(delta), noisy, device, x, row_keys)
 
+    def rest(self) -> None:
+        """Bring every device to its rest values; the next request writes anew."""
+        for device in self.devices.values():
+            device.rest()
+
     def close(self) -> None:
-        """Make every device safe."""
+        """Make every device safe and let it go."""
         for device in self.devices.values():
             device.close()
+
+
+def _joined(name: tuple[int, int, int]) -> str:
+    return "/".join(map(str, name))
 
 
 def _versions(work: Work, tile: Tile, rows: tuple[int, ...], perturbed: bool) -> tuple:

@@ -12,13 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from algorithms.contracts import Algorithm
-from orchestrator.core import keys
+from algorithms.contracts import Algorithm, Update
+from orchestrator.core import keys, trees
 from orchestrator.core.optimiser import Optimiser
 from orchestrator.core.plan import Plan
 from physics.contracts import Model
 
 Tree = Any
+
+# Whether x * y + z is rounded once or twice depends on what the compiler fuses, so on its version and flags, and on the
+# processor. A journal must replay to the same bits for ever: what turns a gradient into parameters is compiled unfused.
+_unfused = partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion"})
 
 
 class Tile:
@@ -46,10 +50,16 @@ class Tile:
         """What `perturb` is given: the key of this step, the method's state, the parameters."""
         return _step_key(self._perturb_key, np.int32(self.step)), self._carry[0], self.params
 
-    def load(self, params: Tree, step: int) -> None:
-        """Stand where a run stood after `step` commits, without the state of its optimiser."""
-        self.params, self.step = params, step
-        self.changed = step if self.trained and params["device"] else 0
+    def state(self) -> dict[str, np.ndarray]:
+        """All that commits change, as flat arrays: parameters, method and optimiser state, the two counters."""
+        counters = np.array([self.step, self.changed], np.int64)
+        return {**trees.flatten("params", self.params), **trees.flatten("carry", self._carry), "counters": counters}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Stand where the tile of `state` stood. Raises ValueError if the arrays do not fit."""
+        self.params = trees.fill("params", self.params, arrays)
+        self._carry = trees.fill("carry", self._carry, arrays)
+        self.step, self.changed = map(int, arrays["counters"])
 
     def commit(self, step: int, evidence: dict) -> dict[str, float]:
         """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
@@ -65,32 +75,24 @@ class Tile:
             mine = mine[self._names]
         else:
             mine = np.asarray(mine, np.float32)
-        params, carry, move, info = _commit(
-            self.group.algorithm,
-            self.group.optimiser,
-            self.model,
-            self.group.margin,
-            self._perturb_key,
-            np.int32(step),
-            self._carry,
-            self.params,
-            mine,
-        )
+        update = _update(self.group.algorithm, self._perturb_key, np.int32(step), self._carry[0], self.params, mine)
+        opt, model, margin = self.group.optimiser, self.model, self.group.margin
+        params, carry, move = _apply(opt, model, margin, self._carry, self.params, *update[:3])
         self._carry = carry
         if not bool(move):
             return {}
         self.params = params
         if self.params["device"]:
             self.changed = self.step
-        return {k: float(v) for k, v in info.items()}
+        return {k: float(v) for k, v in update.info.items()}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(_unfused, static_argnums=0)
 def _init(model: Model, key: Any) -> Tree:
     return model.init(key)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(_unfused, static_argnums=(0, 1))
 def _start(algorithm: Algorithm, optimiser: Optimiser, key: Any, params: Tree) -> Tree:
     return algorithm.init(key, params), optimiser.build().init(params)
 
@@ -100,25 +102,29 @@ def _step_key(key: Any, step: Any) -> Any:
     return jax.random.fold_in(key, step)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _commit(
-    algorithm: Algorithm,
+@partial(jax.jit, static_argnums=0)
+def _update(algorithm: Algorithm, key: Any, step: Any, state: Tree, params: Tree, evidence: Tree) -> Update:
+    """Evidence -> gradient. Products with directions of +-1 are exact, so fusing them changes no bit."""
+    return algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
+
+
+@partial(_unfused, static_argnums=(0, 1, 2))
+def _apply(
     optimiser: Optimiser,
     model: Model,
     margin: float,
-    key: Any,
-    step: Any,
     carry: Tree,
     params: Tree,
-    evidence: Tree,
-) -> tuple[Tree, Tree, Any, dict]:
-    """Evidence -> gradient -> change -> legal parameters. A step without one finite loss moves nothing."""
+    gradient: Tree,
+    new_state: Tree,
+    wanted: Any,
+) -> tuple[Tree, Tree, Any]:
+    """Gradient -> change -> legal parameters. A step without one finite loss moves nothing."""
     state, opt_state = carry
-    update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
-    finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(update.gradient)])
+    finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
     whole = jnp.all(finite)
-    move = jnp.logical_and(update.move, whole)
-    changes, moved_opt = optimiser.build().update(update.gradient, opt_state, params)
+    move = jnp.logical_and(wanted, whole)
+    changes, moved_opt = optimiser.build().update(gradient, opt_state, params)
     moved = jax.tree.map(jnp.add, params, changes)
     ports = model.ports.params
     device = {
@@ -130,5 +136,5 @@ def _commit(
         return jax.tree.map(lambda n, o: jnp.where(yes, n, o), new, old)
 
     # the state of the method advances even when the parameters wait (a method may collect over several steps)
-    carried = keep(whole, update.state, state), keep(move, moved_opt, opt_state)
-    return keep(move, moved, params), carried, move, update.info
+    carried = keep(whole, new_state, state), keep(move, moved_opt, opt_state)
+    return keep(move, moved, params), carried, move

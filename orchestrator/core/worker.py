@@ -15,7 +15,7 @@ from algorithms import contracts
 from orchestrator.core import kernels, keys, records, task
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.plan import build
-from orchestrator.core.shards import Shards
+from orchestrator.core.shards import Shards, State
 from orchestrator.core.work import Call, Message, Name, Report, Trace, Work, all_work
 from orchestrator.spec import Run
 
@@ -35,11 +35,15 @@ class Worker:
         self.layout = Layout(self.plan, workers)
         self.index = index
         self.lane = self.layout.lane_of(index)
-        stages = len(self.plan.stages)
-        self.shards = Shards(self.plan, [name for name, w in self.lane.home.items() if w == index and name[0] < stages])
+        self.shards = self._fresh()
         self._begun: tuple[int, int] | None = None
         self._traces: dict[tuple[Name, int], Trace] = {}
         self._errors: dict[Name, Array] = {}
+
+    def _fresh(self) -> Shards:
+        stages = len(self.plan.stages)
+        here = [name for name, w in self.lane.home.items() if w == self.index and name[0] < stages]
+        return Shards(self.plan, here)
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -103,10 +107,29 @@ class Worker:
         """Parameters of the hosted tiles by (copy, stage, tile)."""
         return None, {name: jax.tree.map(np.asarray, tile.params) for name, tile in self.shards.tiles.items()}
 
-    def load(self, params: dict[tuple[int, int, int], Tree], step: int) -> tuple[None, None]:
-        """Take the parameters of a run that ended after `step` commits."""
-        for name, tile in self.shards.tiles.items():
-            tile.load(params[name], step)
+    def state(self) -> tuple[None, State]:
+        """State of the hosted shards."""
+        return None, self.shards.state()
+
+    def stand(self, state: State | None) -> tuple[None, None]:
+        """Begin where `state` stood, or (None) at the beginning of the run."""
+        if self._begun is not None or any(tile.step for tile in self.shards.tiles.values()):
+            self.shards.close()
+            self.shards = self._fresh()
+        self._begun = None
+        if state is not None:
+            self.shards.restore(state)
+        return None, None
+
+    def walk(self, calls: list[Call]) -> tuple[None, None]:
+        """Go through calls that were answered before, without measuring: commits and clocks, nothing else."""
+        for call in calls:
+            self._begin(call)
+        return None, None
+
+    def rest(self) -> tuple[None, None]:
+        """Bring every device to its rest values for a while."""
+        self.shards.rest()
         return None, None
 
     def close(self) -> tuple[None, None]:

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # Ray reads these when it is imported. Without a word from the user every cluster has a token, and ours one of its own;
@@ -23,15 +24,15 @@ if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
 
 import ray
 
+from orchestrator.pools import ClusterError, WorkerLost
 from orchestrator.pools.sizes import payload_bytes
 from orchestrator.runfile import Run
 
+CLOSE_S = 20.0  # to make devices safe; after that the cluster ends them
 DEADLINE_S = 1800.0  # Ray's own time-outs are effectively off: nobody waits longer than this for one answer
+PREFIX = "pnn-"  # of the temporary folder of a cluster; the process that started it follows
+LOSSES = 10  # of actors in one comparison, before it gives up
 CPUS_PER_ACTOR = 0.001  # actors may exceed the cores; with whole CPUs the last of them would wait for ever
-
-
-class ClusterError(RuntimeError):
-    """Ray could not be started or met, or an actor was lost; the message says what to do."""
 
 
 class _Actor:
@@ -51,13 +52,15 @@ class _Actor:
         """A method of the worker: (message for other workers, report for the coordinator)."""
         return getattr(self._worker, method)(*arguments)
 
-    def train(self, run: str) -> Any:
-        """A whole run, in process; its result without the records (they stay here)."""
-        from orchestrator.api import train
+    def sees(self, path: str) -> bool:
+        """Whether this process can write to a folder of the driver."""
+        return os.access(path, os.W_OK)
 
-        result = train(Run.model_validate_json(run))
-        result.records = []
-        return result
+    def train(self, path: str) -> Any:
+        """The run that is kept in a folder, in process, from wherever it is; its result without parameters."""
+        from orchestrator.compare import train_kept
+
+        return train_kept(Path(path))
 
 
 class Cluster:
@@ -75,7 +78,8 @@ class Cluster:
             if self.address:
                 ray.init(address=self.address, **common)
             else:
-                self._folder = tempfile.mkdtemp(prefix="pnn-")
+                _remove_leftovers()
+                self._folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -85,9 +89,9 @@ class Cluster:
                     _node_ip_address="127.0.0.1",
                     **common,
                 )
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:
             self.__exit__()
-            if isinstance(error, KeyboardInterrupt):
+            if not isinstance(error, Exception):
                 raise
             where = f"at {self.address}" if self.address else "on this machine"
             raise ClusterError(
@@ -107,28 +111,50 @@ class Cluster:
         return self._actors[:n]
 
     def pool(self, run: Run, workers: int) -> RayPool:
-        """A pool of `workers` actors that hold one run; one pool at a time."""
+        """A pool of `workers` actors that hold one run; one pool at a time. Actors that are gone are replaced."""
+        lost = [not _answers(actor) for actor in self._actors]
+        self._actors = [a for a, gone in zip(self._actors, lost, strict=True) if not gone]
         return RayPool(run, self.actors(workers))
 
-    def train_all(self, runs: list[Run], workers: int) -> Iterator[tuple[int, Any]]:
-        """Whole runs side by side, each in process inside one of `workers` actors; (index, result) as they end."""
-        actors = self.actors(min(workers, len(runs)))
+    def require_shared(self, path: Path) -> None:
+        """Raises `ClusterError` if the actors do not see a folder of this process."""
+        if not all(_get([a.sees.remote(str(path.absolute())) for a in self.actors(1)])):
+            raise ClusterError(
+                f"the nodes of {self.address} do not see {path.absolute()}, where the runs of a comparison are kept: "
+                "give --out a folder that all of them share"
+            )
+
+    def train_all(self, runs: list[tuple[Run, Path]], workers: int) -> Iterator[tuple[int, Any]]:
+        """Kept runs side by side, each in process inside one of `workers` actors; (index, result) as they end."""
+        actors = list(self.actors(min(workers, len(runs))))
         waiting = list(range(len(runs)))
-        kinds = [run.model_dump_json(exclude={"train": {"seed"}}) for run in runs]
+        kinds = [run.model_dump_json(exclude={"train": {"seed"}}) for run, _ in runs]
         compiled: dict[Any, list[str]] = {actor: [] for actor in actors}
         busy: dict[Any, tuple[Any, int]] = {}
+        losses = 0
         while waiting or busy:
             idle = [a for a in actors if a not in [actor for actor, _ in busy.values()]]
             for actor in idle[: len(waiting)]:
                 index = _choose(waiting, kinds, compiled[actor], [k for c in compiled.values() for k in c])
                 waiting.remove(index)
                 compiled[actor].append(kinds[index])
-                busy[actor.train.remote(runs[index].model_dump_json(exclude_none=True))] = (actor, index)
+                busy[actor.train.remote(str(runs[index][1].absolute()))] = (actor, index)
             done, _ = ray.wait(list(busy), num_returns=1, timeout=DEADLINE_S)
             if not done:
                 raise ClusterError(f"no run ended within {DEADLINE_S:g} s")
-            _, index = busy.pop(done[0])
-            yield index, _get(done[0])
+            actor, index = busy.pop(done[0])
+            try:
+                result = _get(done[0])
+            except WorkerLost:
+                losses += 1
+                if losses > LOSSES:
+                    raise
+                waiting.insert(0, index)  # another worker goes on with it
+                self._actors.remove(actor)
+                actors = [*(a for a in actors if a != actor), self.actors(len(self._actors) + 1)[-1]]
+                compiled.setdefault(actors[-1], [])
+                continue
+            yield index, result
 
 
 class RayPool:
@@ -153,8 +179,24 @@ class RayPool:
         return found
 
     def close(self) -> None:
-        """Make the devices safe; the actors belong to the cluster."""
-        _get([a.call.remote("close") for a in self._actors])
+        """Make the devices safe, as far as their workers live; the actors belong to the cluster."""
+        ray.wait([a.call.remote("close") for a in self._actors], num_returns=self.size, timeout=CLOSE_S)
+
+
+def _answers(actor: Any) -> bool:
+    try:
+        ray.get(actor.sees.remote("/"), timeout=CLOSE_S)
+        return True
+    except ray.exceptions.RayError:
+        return False
+
+
+def _remove_leftovers() -> None:
+    """Temporary folders of clusters whose process is gone: one that was killed could not remove its own."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        owner = path.name.split("-")[1]
+        if path.is_dir() and path.stat().st_uid == os.getuid() and not Path("/proc", owner).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _choose(waiting: list[int], kinds: list[str], mine: list[str], begun: list[str]) -> int:
@@ -173,8 +215,7 @@ def _get(references: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise (error.cause or error) from None
     except ray.exceptions.RayActorError as error:
-        raise ClusterError(
-            f"a worker was lost: {error}. What was committed stands; run again to repeat the rest."
-        ) from None
+        told = str(error).strip().splitlines()[0]
+        raise WorkerLost(f"A worker was lost ({told}). What was committed stands.") from None
     except ray.exceptions.GetTimeoutError:
         raise ClusterError(f"a worker did not answer within {DEADLINE_S:g} s") from None

@@ -1,0 +1,147 @@
+"""How much memory a run needs at least, from shapes alone, and how much there is. Nothing is allocated here.
+
+The estimate is for one worker that holds every stage of every replica, as with --local. It counts the arrays that must
+exist at once, and leaves out what the compiler adds: a run that is refused cannot work, one that passes may still not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from orchestrator.core.plan import Group, Plan, StagePlan, bundles, shapes
+from physics.contracts import Model
+
+PROCESS = 300 << 20  # a Python process with JAX
+FLOAT = 4
+KEY = jax.ShapeDtypeStruct((), np.uint32)
+
+
+class Need(NamedTuple):
+    """bytes for something, and the field of the run file that makes it large."""
+
+    what: str
+    bytes: int
+    field: tuple[str | int, ...]
+
+
+def needs(plan: Plan, data_bytes: int, samples: int) -> list[Need]:
+    """Everything that one worker holds; `samples` is how many an evaluation measures."""
+    found = [Need("a process", PROCESS, ()), Need("the data set", data_bytes, ("data", "train_samples"))]
+    for stage in plan.stages:
+        group, size = plan.groups[stage.group], ("network", stage.index, "size")
+        found += [Need(what, n, size) for what, n in _held(plan, group, stage).items()]
+        written, rows = max(map(_written, stage.tiles)), _perturbed_rows(plan, group, stage)
+        found.append(Need("what one device call writes", written, size))
+        found.append(Need("the rows of one device call", (rows - 1) * written, ("train", "rows")))
+    wide = sum(2 * stage.n_out for stage in plan.stages)  # measured and decoded, kept until the error comes back
+    copies = plan.copies
+    rows = sum(len(group.passes) for group in plan.groups) * copies
+    batch = plan.run.train.batch
+    step = Need("the activations of a step", rows * batch * wide * FLOAT, ("train", "batch"))
+    chunk = plan.run.train.evaluate_chunk
+    rows = len(plan.predicts) * plan.replicas * chunk * -(-samples // chunk)
+    field = "evaluate_chunk" if chunk > samples else "evaluate_samples"
+    evaluation = Need("the activations of an evaluation", rows * wide * FLOAT, ("train", field))
+    return [*found, max(step, evaluation, key=lambda need: need.bytes)]  # the others are let go before
+
+
+def _held(plan: Plan, group: Group, stage: StagePlan) -> dict[str, int]:
+    """What lasts of one stage, of all its copies and chips, and what one commit adds."""
+    tiles: tuple[Any, ...] = stage.tiles  # hashable, as jit needs them
+    params = [_bytes(_params(m)) for m in tiles]
+    state = [_bytes(_state(group, m)) if stage.trained else 0 for m in tiles]
+    found = {
+        "parameters": plan.copies * sum(params),
+        "the state of the optimiser": plan.copies * sum(state),
+        "the chips": plan.replicas * sum(_bytes(_chip(m)) for m in tiles),
+    }
+    if stage.trained:
+        found["a commit"] = max(2 * p + s for p, s in zip(params, state, strict=True))  # gradient, and all of it anew
+        if group.algorithm.evidence == "gradients":  # one for each item, then their sum in float64
+            items = plan.copies * -(-plan.run.train.batch // min(plan.run.train.chunk, plan.run.train.batch))
+            found["gradients"] = (items + 2 * plan.copies) * sum(params)
+    return found
+
+
+def _perturbed_rows(plan: Plan, group: Group, stage: StagePlan) -> int:
+    """Settings of the parameters that one device call holds at once."""
+    if group.passes.perturbs != "params" or not stage.trained or stage.driven:
+        return 1
+    if group.algorithm.spread == "probes":
+        return max(map(len, bundles(group.passes.probe, plan.run.train.rows)))
+    return len(group.passes)
+
+
+def _written(model: Any) -> int:
+    """Parameters of one row, and what they leave in the cells: only `program` knows it, so as much as a chip."""
+    return _bytes(_params(model)) + _bytes(_chip(model))
+
+
+@lru_cache(maxsize=256)
+def _params(model: Model) -> Any:
+    return shapes(model)
+
+
+@lru_cache(maxsize=256)
+def _chip(model: Model) -> Any:
+    return jax.eval_shape(lambda seed: model.fabricate(jax.random.key(seed)), KEY)
+
+
+@lru_cache(maxsize=256)
+def _state(group: Group, model: Model) -> Any:
+    def start(seed: Any, params: Any) -> Any:
+        return group.algorithm.init(jax.random.key(seed), params), group.optimiser.build().init(params)
+
+    return jax.eval_shape(start, KEY, shapes(model))
+
+
+def _bytes(tree: Any) -> int:
+    """Of all arrays of a tree of shapes, in Python's whole numbers, which have no largest."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def machine() -> int | None:
+    """Bytes that this process may use: of the machine, or of its control group if that is less. None: not known."""
+    found = []
+    try:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        pass
+    found += [limit for limit, _ in control_groups()]
+    return min(found, default=None)
+
+
+def control_groups(
+    root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")
+) -> list[tuple[int, int]]:
+    """(limit, used) in bytes of every control group that this process is in, those without a limit left out."""
+    try:
+        lines = mine.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, names = root, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            if not place.is_relative_to(base):
+                break
+            try:
+                limit, used = ((place / name).read_text().strip() for name in names)
+                found.append((int(limit), int(used)))
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+    return [(limit, used) for limit, used in found if limit < 1 << 60]

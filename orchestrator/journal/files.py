@@ -1,0 +1,64 @@
+"""Files that are whole or not there, and a disk that may be full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+Full = Callable[[str, bool], None]
+"""Told that the disk is full, and whether for the first time; it may raise to give up."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+AGAIN_S = 0.5
+
+
+def sync_folder(path: Path) -> None:
+    """Make names in a folder durable: a file that was renamed may otherwise be lost."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path: Path, write: Callable[[Path], None], before: Callable[[], None] = lambda: None) -> None:
+    """Let `write` fill another name, make it durable, rename it to `path`. `before`: called before the rename."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        write(draft)
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())
+        before()
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A whole text file."""
+    write_whole(path, lambda draft: _write(draft, text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def when_there_is_room(action: Callable[[], T], place: Path, full: Full) -> T:
+    """Do it; while the disk is full, tell `full` and try again, for as long as that returns."""
+    first = True
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            full(f"The disk of {place} is full: {os.strerror(error.errno)}.", first)
+            first = False
+            time.sleep(AGAIN_S)

@@ -1,0 +1,167 @@
+"""P1 and P2 with real processes: a run that is killed, anywhere, goes on to the bytes of the run that nobody killed."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from algorithms import registry
+from orchestrator.journal import crash, journal
+from orchestrator.kept import read_history
+from orchestrator.replay import replay
+
+RUN = {"train": {"steps": 12, "evaluate_every": 4}, "journal": {"snapshot_every": 5}}
+SAME = (
+    "parameters_sha256",
+    "accuracy",
+    "accuracy_promised",
+    "loss",
+    "passes",
+    "calls",
+    "writes",
+    "joules",
+    "wire_bytes",
+)
+QUICK = {("spsa", "append.durable"), ("dfa", "append.torn"), ("phyll", "snapshot.renamed")}
+
+
+def answers(told):
+    return {k: told[k] for k in SAME}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """{run file: what the run that nobody killed came to}"""
+    return {}
+
+
+def expected(reference, pnn, run, tmp_path):
+    key = run.read_text()
+    if key not in reference:
+        reference[key] = answers(pnn("train", run, "--local", "--json", "--out", tmp_path / "whole").last)
+    return reference[key]
+
+
+def goes_on(pnn, path, wanted, *options):
+    """Resume a killed run; its journal is exact, its result the wanted one, and stays so."""
+    told = read_history(path)
+    if told.session is not None:
+        live = replay(path)  # P1: what was committed can be rebuilt
+        assert live.step == told.told.steps
+    result = pnn("resume", path, *(options or ["--local"]), "--json").last
+    assert answers(result) == wanted
+    assert replay(path).parameters_sha256 == wanted["parameters_sha256"]
+    return result
+
+
+def points(method):
+    return [
+        pytest.param(method, p, id=f"{method}, {p}", marks=() if (method, p) in QUICK else pytest.mark.slow)
+        for p in crash.POINTS
+    ]
+
+
+@pytest.mark.parametrize(("method", "point"), [case for m in registry.METHODS for case in points(m)])
+def test_killed_at_every_point_of_the_commit_path(method, point, run_file, pnn, reference, tmp_path):
+    run, path = run_file(method, **RUN), tmp_path / "run"
+    wanted = expected(reference, pnn, run, tmp_path)
+    for count in (1, 2) if point.startswith(("append", "commit")) else (1,):
+        at = f"{point}@{5 * count}" if point.startswith(("append", "commit", "step")) else point
+        pnn("train", run, "--local", "--out", path, code=-signal.SIGKILL, env={"PNN_CRASH": at})
+        if point == "folder.filled":
+            assert not path.exists(), "a folder that exists is complete"
+            pnn("train", run, "--local", "--out", path, code=0)
+        goes_on(pnn, path, wanted)
+        path = tmp_path / "another"
+
+
+def kill_at_random(process, path, chance, steps):
+    """SIGKILL within the start (sometimes), or some milliseconds after a random step was journalled."""
+    file = path / journal.NAME
+    if chance.random() < 0.2:
+        time.sleep(chance.uniform(0, 2))
+    else:
+        wanted = chance.randrange(steps)
+        while process.poll() is None:
+            if file.exists() and file.read_bytes().count(b'"kind":"step"') >= wanted:
+                break
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.01))
+    process.kill()
+    return process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("method", registry.METHODS)
+def test_killed_twenty_times_at_random(method, run_file, pnn, start, reference, tmp_path):
+    run = run_file(method, **{**RUN, "train": {"steps": 60, "evaluate_every": 20}})
+    wanted = expected(reference, pnn, run, tmp_path)
+    chance, equal = random.Random(f"local {method}"), 0
+    for number in range(20):
+        path = tmp_path / f"run-{number}"
+        kill_at_random(start("train", run, "--local", "--out", path), path, chance, 60)
+        if not path.exists():  # killed before it had a folder: nothing was begun, nothing is lost
+            pnn("train", run, "--local", "--out", path)
+        if number % 4 == 0:  # and once more
+            kill_at_random(start("resume", path, "--local"), path, chance, 60)
+        goes_on(pnn, path, wanted)
+        equal += 1
+    assert equal == 20
+
+
+def actors_of(process):
+    """Processes of the Ray workers below a process that hold an actor."""
+    found, below = [], {process.pid}
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in below} - below
+        below |= more
+        grown = bool(more)
+    for pid in below:
+        try:
+            if b"ray::_Actor" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("victim", ["coordinator", "actor"])
+@pytest.mark.parametrize("method", registry.METHODS)
+def test_killed_through_ray(method, victim, run_file, pnn, start, reference, tmp_path):
+    """The coordinator: resumed. An actor: the run itself goes on with new ones, and is never restarted by hand."""
+    run = run_file(method, **{**RUN, "train": {"steps": 60, "evaluate_every": 20}})
+    wanted = expected(reference, pnn, run, tmp_path)
+    wanted = {k: v for k, v in wanted.items() if k != "wire_bytes"}  # two workers exchange more than one
+    chance = random.Random(f"ray {method} {victim}")
+    for number in range(int(os.environ.get("PNN_RAY_KILLS", "10"))):
+        path = tmp_path / f"run-{number}"
+        process = start("train", run, "--workers", "2", "--out", path, "--json")
+        file, step = path / journal.NAME, chance.randrange(60)
+        while process.poll() is None and not (file.exists() and file.read_bytes().count(b'"kind":"step"') >= step):
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.02))
+        if victim == "coordinator":
+            process.kill()
+            process.wait()
+            result = pnn("resume", path, *(["--workers", "3"] if number % 2 else ["--local"]), "--json").last
+        else:
+            os.kill(chance.choice(actors_of(process)), signal.SIGKILL)
+            assert process.wait(timeout=200) == 0
+            result = pnn("resume", path, "--json").last  # finished: told again
+        assert {k: result[k] for k in wanted} == wanted
+        assert replay(path).parameters_sha256 == wanted["parameters_sha256"]

@@ -1,0 +1,49 @@
+"""Make small journals of this version for the tests, one for each method: python tools/keep_journals.py NAME.
+
+They are never made again for a version that has been released: tests replay them for ever, to the same hashes.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from algorithms import registry
+from orchestrator import Run, train
+
+HERE = Path(__file__).parent.parent / "tests" / "orchestrator" / "journals"
+STAGE = {"substrate": "crossbar", "size": 6, "decode": "tanh"}
+LOCAL = [{**STAGE, "trained": False}, {"substrate": "digital", "size": 10, "decode": "relu"}]
+TREE = {
+    "data": {"size": [4, 4]},
+    "network": [STAGE, {"substrate": "crossbar", "size": 10}],
+    "fleet": {"mismatch": 0.15, "replicas": 2},
+    "train": {"steps": 5, "batch": 32, "chunk": 16, "rows": 4, "evaluate_every": 2, "evaluate_samples": 64},
+    "journal": {"snapshot_every": 3},
+}
+
+
+def main(version: str) -> None:
+    for name in registry.METHODS:
+        method = {"name": name, **({"probes": 4} if name == "spsa" else {})}
+        network = LOCAL if name == "phyll" else TREE["network"]
+        for keep, journal in (("", {}), ("-digests", {"whole_kB": 0})):
+            if keep and name != "dfa":
+                continue
+            tree = {**TREE, "method": method, "network": network, "journal": {**TREE["journal"], **journal}}
+            with tempfile.TemporaryDirectory() as folder:
+                result = train(Run.build(tree), directory=f"{folder}/run")
+                place = HERE / version / f"{name}{keep}"
+                place.mkdir(parents=True)
+                for file in ("run.json", "journal.pnn"):
+                    shutil.copy(f"{folder}/run/{file}", place / file)
+                if keep:
+                    shutil.copytree(f"{folder}/run/snapshots", place / "snapshots")
+                told = {"parameters_sha256": result.parameters_sha256, "accuracy": result.accuracy}
+                (place / "expected.json").write_text(json.dumps(told) + "\n")
+            print(place, sum(f.stat().st_size for f in place.rglob("*") if f.is_file()), "bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
