@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from orchestrator import machine
 from orchestrator.core import memory
 from orchestrator.core.plan import Plan, build
 from orchestrator.data import Dataset
@@ -41,7 +42,7 @@ def _items(plan: Plan, key: str, count: int, of: str) -> list[Problem]:
 
 def memory_problems(plan: Plan, data: Dataset) -> list[Problem]:
     """What surely exceeds the memory of this machine, with the field that contributes most and what would fit."""
-    limit, needs = memory.machine(), _needs(plan, data)
+    limit, needs = machine.total_bytes(), _needs(plan, data)
     total = sum(n.bytes for n in needs)
     if limit is None or total <= limit:
         return []

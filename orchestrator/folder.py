@@ -27,9 +27,9 @@ from orchestrator.spec import Run
 COMPARISON = "comparison.json"
 
 
-def identity(run: Run) -> str:
-    """sha256 of all fields of a run, defaults included."""
-    return hashlib.sha256(run.model_dump_json(exclude={"compare"}).encode()).hexdigest()
+def identity(path: Path) -> str:
+    """sha256 of run.json: a run is its bytes, for later versions of this program may know more fields."""
+    return hashlib.sha256((path / "run.json").read_bytes()).hexdigest()
 
 
 def make_run(out: str | Path | None, stem: str, run: Run, text: str | None) -> Path:
@@ -42,7 +42,7 @@ def make_run(out: str | Path | None, stem: str, run: Run, text: str | None) -> P
         if text is not None:
             write_text(draft / "run.toml", text)
         write_text(draft / "run.json", run.model_dump_json(exclude_none=True, exclude={"compare"}, indent=1) + "\n")
-        about = {"run_id": uuid.uuid4().hex, "run": identity(run), "software": __version__}
+        about = {"run_id": uuid.uuid4().hex, "run": identity(draft), "software": __version__}
         journal.create(draft / journal.NAME, about)
 
     return _make(out, stem, fill)

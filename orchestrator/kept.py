@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import checks, folder
+from orchestrator import __version__, checks, folder
 from orchestrator.core import history, trees
 from orchestrator.core.coordinator import Coordinator, Stopped
 from orchestrator.core.history import History, Told
 from orchestrator.core.shards import State
 from orchestrator.journal import crash, frames, journal, lock, snapshots
-from orchestrator.journal.files import when_there_is_room
+from orchestrator.journal.files import sync_folder, when_there_is_room
 from orchestrator.problems import Problem, RunFileError, validate
 from orchestrator.runfile import Run
 
@@ -42,14 +42,14 @@ def read_run(path: Path, more: Callable[[Any], list[Problem]] = checks.problems)
     return validate(Run, tree, str(file), "", more=more)
 
 
-def read_history(path: Path, run: Run | None = None) -> History:
+def read_history(path: Path) -> History:
     """The history of a folder, perhaps one that is being written. Raises `RunFileError` where it is damaged."""
     file = path / journal.NAME
     try:
         found = history.read(journal.read(file))
         if not found.start:
             raise frames.Damage(len(frames.MAGIC), "the start of the run is damaged, or was cut off")
-        if run is not None and found.start.get("run") != folder.identity(run):
+        if found.start.get("run") != folder.identity(path):
             told = "is not the run of this journal: it was changed. pnn train it as a run of its own, or bring it back"
             raise RunFileError([Problem(("run.json",), str(path), told, unknown=True)], str(path / "run.json"), "")
         return found
@@ -89,7 +89,7 @@ class Kept:
             self.run = read_run(path)
             if from_snapshot:
                 self._begin_from_snapshot()
-            self.history = read_history(path, self.run)
+            self.history = read_history(path)
             self.steps = self.history.told.steps
             self._limit = self.run.journal.whole_kB * 1000
             end, last = self.history.end, self.history.hash
@@ -119,7 +119,7 @@ class Kept:
 
     def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None:
         """Keep the state after `told.steps` steps; older snapshots but one are removed."""
-        meta = {"run": folder.identity(self.run), "told": told.json(), "clocks": state.clocks}
+        meta = {"run": folder.identity(self.path), "told": told.json(), "clocks": state.clocks}
         save = lambda: snapshots.save(self.path, told.steps, meta, state.arrays)  # noqa: E731
         found = when_there_is_room(save, self.path, self._full)
         self.append("snapshot", {"step": told.steps, "parameters_sha256": parameters_sha256, "sha256": found})
@@ -137,7 +137,7 @@ class Kept:
 
         Raises `RunFileError` if that cannot be reached.
         """
-        self.history = read_history(self.path, self.run)
+        self.history = read_history(self.path)
         base, state = usable_snapshot(self.path, self.history)
         reach = self.history.replayable(base)
         if reach < self.history.told.steps:
@@ -157,7 +157,7 @@ class Kept:
     def _begin_from_snapshot(self) -> None:
         """Put a new journal, which begins with the newest whole snapshot, in the place of a damaged one."""
         try:
-            read_history(self.path, self.run)
+            read_history(self.path)
             problem = Problem(("--from-snapshot",), str(self.path), "is not needed: the journal is whole")
             raise RunFileError([problem], "command line", "")
         except RunFileError as error:
@@ -169,7 +169,7 @@ class Kept:
             except snapshots.Unusable as error:
                 self.tell(str(error))
                 continue
-            if meta["run"] == folder.identity(self.run):
+            if meta["run"] == folder.identity(self.path):
                 self._replace_journal(meta["told"], step)
                 return
         problem = Problem(
@@ -182,10 +182,12 @@ class Kept:
         number = 1 + len(list(self.path.glob("journal.damaged-*.pnn")))
         damaged, draft = self.path / f"journal.damaged-{number}.pnn", self.path / f".{journal.NAME}.draft"
         draft.unlink(missing_ok=True)
-        start = {"run": folder.identity(self.run), "run_id": _run_id(file, self.run), "from_snapshot": told}
+        start = {"run": folder.identity(self.path), "run_id": _run_id(self.path), "software": __version__}
+        start["from_snapshot"] = told
         journal.create(draft, start)
         os.link(file, damaged)
         os.replace(draft, file)
+        sync_folder(self.path)
         self.tell(f"Going on from the snapshot after step {step}; the damaged journal is kept as {damaged}.")
 
     def _full(self, message: str, first: bool) -> None:
@@ -223,9 +225,9 @@ def usable_snapshot(path: Path, told: History) -> tuple[int, State | None]:
     raise RunFileError([problem], str(path), "")
 
 
-def _run_id(file: Path, run: Run) -> str:
-    """The name of the run in a journal whose later part is damaged, or a new one made from the run."""
+def _run_id(path: Path) -> str:
+    """The name of the run in a journal whose later part is damaged, or one made from the run."""
     try:
-        return next(iter(journal.read(file))).meta["run_id"]
+        return next(iter(journal.read(path / journal.NAME))).meta["run_id"]
     except (frames.Damage, StopIteration, KeyError, OSError):
-        return folder.identity(run)[:32]
+        return folder.identity(path)[:32]

@@ -30,7 +30,7 @@ def replay(path: Path, until: int | None = None) -> Replayed:
     Raises `RunFileError` if something is damaged, `until` was not journalled, or a snapshot says otherwise.
     """
     run = read_run(path, _unchecked)
-    told = read_history(path, run)
+    told = read_history(path)
     last = told.told.steps
     if until is not None and not 0 <= until <= last:
         problem = Problem(("--until",), until, "is not a step of this journal", allowed=f"0 to {last}")

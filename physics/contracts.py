@@ -252,9 +252,13 @@ class Driver(Protocol):
 class DeviceError(RuntimeError):
     """A device could not do what it was asked; the message names what was asked and what came back."""
 
+    remedy = "Look at the device, then go on with the run."
+
 
 class Refused(DeviceError):
     """A value is out of range: nothing was written."""
+
+    remedy = "A smaller perturbation or rate keeps parameters in range, encode = 'clip' keeps inputs in range."
 
 
 class Timeout(DeviceError):
@@ -264,9 +268,13 @@ class Timeout(DeviceError):
 class Disconnected(DeviceError):
     """The other side is gone."""
 
+    remedy = "Connect the device again, then go on with the run."
+
 
 class Interlock(DeviceError):
     """A safety circuit stopped the device."""
+
+    remedy = "Find out why before anything else."
 
 
 class Stale(DeviceError):

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import compare, folder, tracking
 from orchestrator.api import Result
 from orchestrator.cli.interrupts import Interrupted, Interrupts
-from orchestrator.cli.running import WORKERS, Where
+from orchestrator.cli.running import WORKERS, Where, all_of
 from orchestrator.problems import Problem, RunFileError, read_toml
 from orchestrator.runfile import Run
 from orchestrator.tracking.tracker import Tracker
@@ -21,10 +21,8 @@ from orchestrator.view import accuracy_table, cost_table, say, show
 
 def compare_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
     """Validate every cell, make the folder, then start."""
-    where.check()
-    compare.cells(path, sets)
-    if out is not None:
-        folder.check(Path(out))
+    asked = [where.check, *([lambda: folder.check(Path(out))] if out is not None else [])]
+    all_of([*asked, lambda: compare.cells(path, sets)])
     text, _ = read_toml(path)
     go(folder.make_comparison(out, Path(path).stem, text, sets), where, as_json)
 

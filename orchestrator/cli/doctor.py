@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.core import memory
+from orchestrator import machine
 
 PACKAGES = ("ray", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "mlflow", "safetensors")
 RAY = (2, 52)  # the first with tokens
 UI_PORT = 5000
+EMBEDDED = ("digits",)
 WRITTEN, APPENDS = 64 << 20, 50
 GiB, MiB = 2**30, 2**20
 
@@ -62,25 +63,15 @@ def _versions() -> Iterator[Line]:
 def _machine() -> Iterator[Line]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Line("ok", f"{cores} cores")
-    total, free = memory.machine(), _available()
+    total, free = machine.total_bytes(), machine.available_bytes()
     if total is None or free is None:
         yield Line("note", "memory: this system does not tell how much there is")
         return
-    limits = [limit for limit, _ in memory.control_groups()]
+    limits = [limit for limit, _ in machine.control_groups()]
     limited = f", limited by a control group to {min(limits) / GiB:.1f} GiB" if limits else ""
     what = f"memory: {free / GiB:.1f} GiB available of {total / GiB:.1f} GiB{limited}"
     little = free < GiB
     yield Line("BAD" if little else "ok", what, "a worker takes about 0.3 GiB: close something" if little else "")
-
-
-def _available() -> int | None:
-    """Bytes that can still be had: of the machine, or within its control group."""
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        found = None
-    free = [int(found[1]) * 1024] if found else []
-    return min([*free, *(limit - used for limit, used in memory.control_groups())], default=None)
 
 
 class Process(NamedTuple):
@@ -190,23 +181,26 @@ def _data() -> Iterator[Line]:
         yield Line("BAD", f"PNN_DATA = {root}", "is no folder; name the one that holds the folders of the data sets")
     for name in LOADERS:
         folder = Path(root or "", name)
+        there = name in EMBEDDED or (root is not None and folder.is_dir())
         try:
             data = load(name)
         except DataError as error:
-            if root and folder.is_dir():
+            if there:
                 yield Line("BAD", f"data set {name} is incomplete", f"{error}{_sizes(folder)}")
             else:
                 yield Line("note", f"data set {name} is absent", f"it belongs into {name}/ in the folder PNN_DATA")
             continue
-        where = f"in {folder}" if root and folder.is_dir() else "embedded"
-        yield Line(
-            "ok", f"data set {name}, {where}: {len(data.x_train):,} training and {len(data.x_test):,} test samples"
-        )
+        where = "embedded" if name in EMBEDDED else f"in {folder}"
+        sizes = f"{len(data.x_train):,} training and {len(data.x_test):,} test samples"
+        yield Line("ok", f"data set {name}, {where}: {sizes}")
 
 
 def _sizes(folder: Path) -> str:
-    files = [f"{p.name} {p.stat().st_size:,} bytes" for p in sorted(folder.iterdir()) if p.is_file()]
-    return f" There are: {', '.join(files) or 'no files'}."
+    try:
+        files = [f"{p.name} {p.stat().st_size:,} bytes" for p in sorted(folder.iterdir()) if p.is_file()]
+    except OSError:
+        files = []
+    return f" There are: {', '.join(files)}." if files else ""
 
 
 def _disk(out: str | None) -> Iterator[Line]:

@@ -19,7 +19,7 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Handlers for the length of a `with` block; called, it says whether to stop. Not patient: the first signal ends."""
+    """Handlers for a `with` block; called, it says whether to stop. Until `be_patient` the first signal ends all."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.signum: int | None = None

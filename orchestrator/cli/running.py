@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator import folder, tracking
 from orchestrator.cli.interrupts import Interrupted, Interrupts
-from orchestrator.problems import read_toml
+from orchestrator.problems import RunFileError, read_toml
 from orchestrator.runfile import Run, fields_of
 from orchestrator.tracking.tracker import Tracker
 
@@ -49,14 +49,17 @@ class Where(NamedTuple):
 
 def train_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
     """Make the folder, check everything, then start."""
-    where.check()
-    if out is not None:
-        folder.check(Path(out))
-    text, tree = read_toml(path)
-    fields = fields_of(tree, sets)
-    if fields is None:
-        Run.load(path, sets)  # tells what is wrong
-        raise AssertionError("a run file is wrong and right")
+    asked = [where.check, *([lambda: folder.check(Path(out))] if out is not None else [])]
+    text, fields = "", None
+    try:
+        text, tree = read_toml(path)
+        fields = fields_of(tree, sets)
+        all_of(asked)
+    except RunFileError:
+        fields = None
+    if fields is None:  # something is wrong: say all of it
+        all_of([*asked, lambda: Run.load(path, sets)])
+        raise AssertionError("options are wrong and right")
     place = folder.make_run(out, f"{Path(path).stem}-{fields.method.name}", fields, text)
     try:
         Run.load(path, sets)
@@ -64,6 +67,20 @@ def train_command(path: str, where: Where, out: str | None, sets: list[str], as_
         folder.discard(place)
         raise
     go(place, where, as_json)
+
+
+def all_of(checks: Sequence[Callable[[], object]]) -> None:
+    """Run checks; raises one `RunFileError` with everything that they found."""
+    found = []
+    for check in checks:
+        try:
+            check()
+        except RunFileError as error:
+            found.append(error)
+    if found:
+        together = RunFileError([p for error in found for p in error.problems], "", "")
+        together.args = ("\n".join(map(str, found)),)
+        raise together
 
 
 def resume_command(directory: str, where: Where, from_snapshot: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""How much memory a run needs at least, from shapes alone, and how much there is. Nothing is allocated here.
+"""How much memory a run needs at least, from shapes alone. Nothing is allocated here.
 
 The estimate is for one worker that holds every stage of every replica, as with --local. It counts the arrays that must
 exist at once, and leaves out what the compiler adds: a run that is refused cannot work, one that passes may still not.
@@ -7,9 +7,7 @@ exist at once, and leaves out what the compiler adds: a run that is refused cann
 from __future__ import annotations
 
 import math
-import os
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -105,43 +103,3 @@ def _state(group: Group, model: Model) -> Any:
 def _bytes(tree: Any) -> int:
     """Of all arrays of a tree of shapes, in Python's whole numbers, which have no largest."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def machine() -> int | None:
-    """Bytes that this process may use: of the machine, or of its control group if that is less. None: not known."""
-    found = []
-    try:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        pass
-    found += [limit for limit, _ in control_groups()]
-    return min(found, default=None)
-
-
-def control_groups(
-    root: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")
-) -> list[tuple[int, int]]:
-    """(limit, used) in bytes of every control group that this process is in, those without a limit left out."""
-    try:
-        lines = mine.read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            base, names = root, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        folder = base / path.lstrip("/")
-        for place in (folder, *folder.parents):
-            if not place.is_relative_to(base):
-                break
-            try:
-                limit, used = ((place / name).read_text().strip() for name in names)
-                found.append((int(limit), int(used)))
-            except (OSError, ValueError):  # not there, or "max"
-                continue
-    return [(limit, used) for limit, used in found if limit < 1 << 60]

@@ -17,7 +17,7 @@ from orchestrator.core.records import Record
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
 from orchestrator.journal import crash
-from physics.contracts import Delta, Device, Request
+from physics.contracts import Delta, Device, DeviceError, Request
 from physics.driven import DrivenDevice
 from physics.drivers.simulator import SimulatorDriver
 from physics.simulated import SimulatedDevice
@@ -109,20 +109,24 @@ class Shards:
         plan, item, tile = self.plan, work.item, self.tile(work, stage, t)
         rows, perturbed = plan.rows_at(work.group, work.passes, item, stage)
         moments = self._moments[(work.name, stage, t)]
-        reading = self.devices[(item.replica, stage, t)].execute(
-            Request(
-                params=tile.params["device"],
-                x=x,
-                versions=_versions(work, tile, rows, perturbed),
-                held=tuple(m.held for m in moments),
-                requests=tuple((call.purpose, call.step, work.group.index, r) for r in rows),
-                now=np.array([m.now for m in moments], np.float32),
-                since=np.array([m.since for m in moments], np.float32),
-                first_sample=item.lo,
-                samples=item.hi - item.lo,
-                delta=self.delta(work, stage, t),
-            )
+        request = Request(
+            params=tile.params["device"],
+            x=x,
+            versions=_versions(work, tile, rows, perturbed),
+            held=tuple(m.held for m in moments),
+            requests=tuple((call.purpose, call.step, work.group.index, r) for r in rows),
+            now=np.array([m.now for m in moments], np.float32),
+            since=np.array([m.since for m in moments], np.float32),
+            first_sample=item.lo,
+            samples=item.hi - item.lo,
+            delta=self.delta(work, stage, t),
         )
+        try:
+            reading = self.devices[(item.replica, stage, t)].execute(request)
+        except DeviceError as error:
+            part = f", tile {t}" if len(plan.stages[stage].tiles) > 1 else ""
+            where = f"network[{stage}], chip {item.replica}{part}, step {call.step}"
+            raise type(error)(f"{where}: {error} {error.remedy}") from error
         share = Fraction(reading.passes, len(plan.stages) * len(plan.stages[stage].tiles))
         return reading.v, Entry(share, reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules))
 

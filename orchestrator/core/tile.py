@@ -39,7 +39,7 @@ class Tile:
         self._names = (stage, tile)
         self._perturb_key = keys.derive(plan.seed, keys.PERTURB, stage, tile)
         init_key = keys.derive(plan.seed, keys.INIT, stage, tile)
-        self.params = _init(self.model, init_key)
+        self.params = _init(self.model, self.group.margin if self.trained else 0.0, init_key)
         self._carry: Tree = ()
         if self.trained:
             state_key = keys.derive(plan.seed, keys.STATE, stage, tile)
@@ -87,9 +87,16 @@ class Tile:
         return {k: float(v) for k, v in update.info.items()}
 
 
-@partial(_unfused, static_argnums=0)
-def _init(model: Model, key: Any) -> Tree:
-    return model.init(key)
+@partial(_unfused, static_argnums=(0, 1))
+def _init(model: Model, margin: float, key: Any) -> Tree:
+    params = model.init(key)
+    return {**params, "device": _within(model, margin, params["device"])}
+
+
+def _within(model: Model, margin: float, device: Tree) -> Tree:
+    """As close as legal, and far enough from the limits that a perturbed write is legal too."""
+    ports = model.ports.params
+    return {name: jnp.clip(p, ports[name].low + margin, ports[name].high - margin) for name, p in device.items()}
 
 
 @partial(_unfused, static_argnums=(0, 1))
@@ -126,11 +133,7 @@ def _apply(
     move = jnp.logical_and(wanted, whole)
     changes, moved_opt = optimiser.build().update(gradient, opt_state, params)
     moved = jax.tree.map(jnp.add, params, changes)
-    ports = model.ports.params
-    device = {
-        name: jnp.clip(p, ports[name].low + margin, ports[name].high - margin) for name, p in moved["device"].items()
-    }
-    moved = {"device": device, "digital": moved["digital"]}
+    moved = {"device": _within(model, margin, moved["device"]), "digital": moved["digital"]}
 
     def keep(yes: Any, new: Tree, old: Tree) -> Tree:
         return jax.tree.map(lambda n, o: jnp.where(yes, n, o), new, old)

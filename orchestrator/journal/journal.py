@@ -1,4 +1,4 @@
-"""The journal of a run: records are appended, made durable, and only then applied. One writer, any number of readers."""
+"""The journal of a run: records are appended, made durable, and only then applied. One writer, many readers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from orchestrator import Run
+from orchestrator import Run, machine
 from orchestrator.core import memory
 from orchestrator.core.coordinator import Coordinator
 from orchestrator.core.plan import build
@@ -81,12 +81,12 @@ assert not xla_bridge.backends_are_initialized()
     ],
 )
 def test_what_is_too_large_is_refused_soon(tree, told, monkeypatch):
-    monkeypatch.setattr(memory, "machine", lambda: 16 << 30)
+    monkeypatch.setattr(machine, "total_bytes", lambda: 16 << 30)
     assert told in refusal(**tree)
 
 
 def test_what_is_said_to_fit_does_and_twice_of_it_does_not(monkeypatch):
-    monkeypatch.setattr(memory, "machine", lambda: 4 << 30)
+    monkeypatch.setattr(machine, "total_bytes", lambda: 4 << 30)
     network = [crossbar(10**6), crossbar(10)]
     message = refusal(network=network)
     fits = int(message.split("up to about ")[1].split(",  with")[0].split(", with")[0].replace(",", ""))
@@ -160,6 +160,6 @@ def test_the_limit_of_a_control_group_counts(tmp_path):
     }.items():  # fmt: skip
         (tmp_path / path).write_text(text)
     (tmp_path / "mine").write_text("5:cpu,memory:/c\n3:pids:/\n0::/a/b\n")
-    assert memory.control_groups(tmp_path, tmp_path / "mine") == [(8192, 6), (4096, 1024)]
-    assert memory.control_groups(tmp_path, tmp_path / "none") == []
-    assert memory.machine() > 1 << 28
+    assert machine.control_groups(tmp_path, tmp_path / "mine") == [(8192, 6), (4096, 1024)]
+    assert machine.control_groups(tmp_path, tmp_path / "none") == []
+    assert machine.total_bytes() > 1 << 28
