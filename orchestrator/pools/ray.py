@@ -104,6 +104,11 @@ class Cluster:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def met_at(self) -> str:
+        """Where another process can meet it, as HOST:PORT."""
+        return ray.get_runtime_context().gcs_address
+
     def actors(self, n: int) -> list[Any]:
         """`n` actors, never restarted: what they hold would be lost, and we must know. They keep what they compiled."""
         cls = ray.remote(num_cpus=CPUS_PER_ACTOR, max_restarts=0, max_task_retries=0)(_Actor)

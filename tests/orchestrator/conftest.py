@@ -15,16 +15,9 @@ PNN = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 
 
 @pytest.fixture(scope="session")
-def surroundings(tmp_path_factory) -> dict[str, str]:
-    """The environment of a process: no tracking unless a test asks for it, and what was compiled once is kept."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PNN_TRACKING": "none",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+def surroundings() -> dict[str, str]:
+    """The environment of a process: no tracking unless a test asks for it."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PNN_TRACKING": "none"}
 
 
 @pytest.fixture

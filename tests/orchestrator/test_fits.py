@@ -85,13 +85,19 @@ def test_what_is_too_large_is_refused_soon(tree, told, monkeypatch):
     assert told in refusal(**tree)
 
 
-def test_what_is_said_to_fit_does_and_twice_of_it_does_not(monkeypatch):
-    monkeypatch.setattr(machine, "total_bytes", lambda: 4 << 30)
-    network = [crossbar(10**6), crossbar(10)]
-    message = refusal(network=network)
-    fits = int(message.split("up to about ")[1].split(",  with")[0].split(", with")[0].replace(",", ""))
-    Run.build({"network": [crossbar(fits), crossbar(10)]})
-    assert "needs about" in refusal(network=[crossbar(2 * fits), crossbar(10)])
+@pytest.mark.parametrize("GiB", [1, 2, 3, 5, 9])
+def test_what_is_said_to_fit_does_and_twice_of_it_does_not(GiB, monkeypatch):
+    monkeypatch.setattr(machine, "total_bytes", lambda: GiB << 30)
+    train = {"batch": 16, "rows": 2, "evaluate_samples": 16, "evaluate_chunk": 16}
+
+    def tree(size):
+        return {"network": [crossbar(size), crossbar(10)], "train": train}
+
+    message = refusal(**tree(10**6))
+    assert message.startswith("run: network[0].size = 1000000 needs about")
+    fits = int(message.split("up to about ")[1].split(", with")[0].replace(",", ""))
+    Run.build(tree(fits))
+    assert "needs about" in refusal(**tree(2 * fits))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +131,15 @@ def test_the_estimate_is_that_of_the_arrays_that_a_run_holds(method, network):
 
 def size(tree):
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def test_every_row_of_a_call_has_its_parameters_and_its_cells():
+    """65 x 10 weights of 4 bytes, and 8 numbers of a chip for each; the first row is counted with the stage."""
+    found = {}
+    for rows in (1, 8):
+        run = Run.build({"network": [crossbar(10)], "method": {"probes": 16}, "train": {"rows": rows}})
+        found[rows] = sum(need.bytes for need in memory.needs(build(run, 64, 10), 0, 10))
+    assert found[8] - found[1] == (8 - 2) * 65 * 10 * 4 * (1 + 8), "two rows of a probe are never cut"
 
 
 @pytest.mark.slow

@@ -113,25 +113,13 @@ def test_killed_twenty_times_at_random(method, run_file, pnn, start, reference, 
     assert equal == 20
 
 
-def actors_of(process):
-    """Processes of the Ray workers below a process that hold an actor."""
-    found, below = [], {process.pid}
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in below} - below
-        below |= more
-        grown = bool(more)
-    for pid in below:
+def actors():
+    """Processes of this machine that hold one of our Ray actors."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"ray::_Actor" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
+            if b"ray::_Actor" in entry.read_bytes():
+                found.add(int(entry.parent.name))
         except OSError:
             continue
     return found
@@ -142,15 +130,19 @@ def actors_of(process):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("victim", ["coordinator", "actor"])
 @pytest.mark.parametrize("method", registry.METHODS)
-def test_killed_through_ray(method, victim, run_file, pnn, start, reference, tmp_path):
-    """The coordinator: resumed. An actor: the run itself goes on with new ones, and is never restarted by hand."""
+def test_killed_ten_times_through_ray(method, victim, run_file, pnn, start, reference, tmp_path, cluster):
+    """The coordinator: resumed. An actor: the run itself goes on with new ones, and nobody has to resume it.
+
+    The first run starts a cluster of its own, the others meet that of the session.
+    """
     run = run_file(method, **{**RUN, "train": {"steps": 60, "evaluate_every": 20}})
     wanted = expected(reference, pnn, run, tmp_path)
     wanted = {k: v for k, v in wanted.items() if k != "wire_bytes"}  # two workers exchange more than one
     chance = random.Random(f"ray {method} {victim}")
-    for number in range(int(os.environ.get("PNN_RAY_KILLS", "10"))):
-        path = tmp_path / f"run-{number}"
-        process = start("train", run, "--workers", "2", "--out", path, "--json")
+    for number in range(10):
+        path, before = tmp_path / f"run-{number}", actors()
+        place = ["--address", cluster.met_at] if number else []
+        process = start("train", run, "--workers", "2", *place, "--out", path, "--json")
         file, step = path / journal.NAME, chance.randrange(60)
         while process.poll() is None and not (file.exists() and file.read_bytes().count(b'"kind":"step"') >= step):
             time.sleep(0.005)
@@ -158,9 +150,12 @@ def test_killed_through_ray(method, victim, run_file, pnn, start, reference, tmp
         if victim == "coordinator":
             process.kill()
             process.wait()
-            result = pnn("resume", path, *(["--workers", "3"] if number % 2 else ["--local"]), "--json").last
+            workers = ["--workers", "3", "--address", cluster.met_at] if number % 3 == 1 else ["--local"]
+            result = pnn("resume", path, *workers, "--json").last
         else:
-            os.kill(chance.choice(actors_of(process)), signal.SIGKILL)
+            mine = actors() - before
+            if mine:
+                os.kill(chance.choice(sorted(mine)), signal.SIGKILL)
             assert process.wait(timeout=200) == 0
             result = pnn("resume", path, "--json").last  # finished: told again
         assert {k: result[k] for k in wanted} == wanted

@@ -90,6 +90,19 @@ def test_a_key_in_the_wrong_table_is_told_where_it_belongs(tmp_path):
         assert re.search(line, message), message
 
 
+def test_what_stands_in_a_misspelt_table_is_looked_at_too(tmp_path):
+    """With the place where it stands, not the one where it should."""
+    text = SMALL.replace("[method]", "[metod]").replace("0.1", "-0.1") + "[trian]\nbatch = 0\nstepz = 3\n"
+    lines = refusal(tmp_path / "run.toml", text).split("\n")
+    assert [line.split("run.toml")[1].split(";")[0] for line in lines] == [
+        ":6: metod is not a field",
+        ":9: metod.rate = -0.1 should be greater than 0",
+        ":10: trian is not a field",
+        ":11: trian.batch = 0 should be greater than 0",
+        ":12: trian.stepz is not a field",
+    ]
+
+
 def test_a_mistake_hides_no_other_and_follows_from_none(tmp_path):
     """Nothing is said of what cannot be judged, because the name of the substrate is beyond recognition."""
     text = '[[network]]\nsubstrate = "quantum"\nsize = 10\nqubits = 4\n[fleet]\nmismatch = 0.1\n[train]\nstep = 4\n'

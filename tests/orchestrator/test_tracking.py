@@ -29,7 +29,7 @@ from orchestrator.problems import RunFileError
 from orchestrator.tracking import public, resolve
 from orchestrator.tracking.exporter import BATCH, Busy, Exporter, missing, told
 from orchestrator.tracking.follow import Follower
-from orchestrator.tracking.projection import params
+from orchestrator.tracking.projection import Projection, params
 from orchestrator.tracking.tracker import Tracker
 
 with warnings.catch_warnings():
@@ -346,9 +346,19 @@ def test_a_journal_that_begins_with_a_snapshot_tells_its_points(folder, uri):
     }
 
 
+def test_what_is_not_finite_is_left_out():
+    """A journal holds none, but a fraction may be too large for a float to tell from infinity."""
+    projection = Projection()
+    meta = {"time": 5, "step": 0, "wall_s": float("inf"), "wire_bytes": 7, "account": {}, "accuracies": [0.5]}
+    for kind in ("step", "point"):
+        projection.take(frames.Event(kind, {**meta, "purpose": "evaluate", "loss": float("nan")}, 0, 0, b"", b""))
+    keys = {m.key for item in projection.ready for m in item.metrics}
+    assert "wire_bytes" in keys and not keys & {"loss", "evaluation_loss", "wall_s"}
+
+
 def test_more_than_one_batch(folder, uri, monkeypatch):
     """No call has more metrics than MLflow takes, and no record is left behind where batches meet."""
-    monkeypatch.setattr("orchestrator.tracking.exporter.BACKLOG", 1000)
+    monkeypatch.setattr("orchestrator.tracking.exporter.BACKLOG", 2000)
     writer = Writer(folder)
     writer.journal.close()
     account = {"0": ["1", 1, 1, "1", "1"]}
@@ -417,18 +427,22 @@ def test_the_store_itself_takes_one_batch_twice_as_once(uri):
     assert rows(uri) == [("loss", step, 1000 + step, step / 3) for step in range(40)]
 
 
-def test_a_disk_without_room_for_the_mark_does_not_stop_the_export(folder, uri, monkeypatch):
-    writer = Writer(folder).run(4)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_disk_without_room_for_the_mark_does_not_stop_the_export(folder, uri, monkeypatch, last):
+    """last: there is room until the last mark of all."""
+    Writer(folder).run(8).end()
     follower = Follower(folder, uri)
+    size = (folder / journal.NAME).stat().st_size
 
     def full(path, text):
-        raise OSError(28, "No space left on device")
+        if not last or f'"bytes": {size}' in text:
+            raise OSError(28, "No space left on device")
+        path.write_text(text)
 
     with monkeypatch.context() as patch:
         patch.setattr("orchestrator.tracking.exporter.write_text", full)
         follower.round(False)
-        assert "No space left" in (folder / "tracking.log").read_text()
-    writer.run(8).end()
+        assert "No space left" in (folder / "tracking.log").read_text() and missing(folder, uri)
     assert follower.round(True)
     assert rows(uri) == expected(folder) and not missing(folder, uri)
 
@@ -805,6 +819,8 @@ def test_resolve_refuses_the_rest_and_names_the_nearest_form(told_, near):
 def test_public_hides_passwords():
     assert public("postgresql://u:p@w@h/d") == "postgresql://u:***@h/d"
     assert public("mssql://h/d?Password=abc&x=1") == "mssql://h/d?Password=***&x=1"
+    with pytest.raises(stores.StoreError, match="^OSError: no route to http://u:.{3}@h$"), stores._calls():
+        raise OSError("no route to http://u:geheim@h")
     assert public("sqlite:////a/b.db") == "sqlite:////a/b.db" and public("http://h:5000/x") == "http://h:5000/x"
 
 
