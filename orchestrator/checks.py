@@ -167,7 +167,7 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
     for group in plan.groups:
         name = (run.network[group.first].method or run.method).name
         for stage in plan.stages[group.first : group.last + 1]:
-            found += _stage_problems(run, plan, group, stage, name, (*where, stage.index))
+            found += _stage_problems(run, plan, group, stage, name, (*where, stage.index), base or ("method",))
         if group.algorithm.route == "chain":
             for stage in plan.stages[group.first :]:
                 trained_here = stage.trained and stage.group == group.index  # then what it needs was checked above
@@ -197,7 +197,10 @@ def _unbuilt(run: Run, data: Dataset, where: Where, error: Exception) -> Problem
     return Problem(where, None, f"cannot be built: {error}", allowed="options that fit together", unknown=True)
 
 
-def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: Where) -> list[Problem]:
+def _stage_problems(
+    run: Run, plan: Plan, group: Group, stage: StagePlan, name: str, at: Where, common: Where
+) -> list[Problem]:
+    """`common`: where the method of all stages without their own is told."""
     found = []
     spec = run.network[stage.index]
     offers = stage.whole.capabilities | {MEASURE}
@@ -209,6 +212,13 @@ def _stage_problems(run: Run, plan: Plan, group: Group, stage: StagePlan, name: 
         found.append(
             Problem((*at, "substrate"), spec.substrate, wrong, allowed=f"one of the methods {', '.join(fits)}")
         )
+    for port, limits in stage.whole.ports.params.items() if stage.trained else ():
+        if 2 * group.margin >= limits.high - limits.low:
+            unit = "" if limits.unit == "1" else f" {limits.unit}"
+            wrong = f"perturbs {port} of {spec.substrate} by {group.margin:g}{unit}, which leaves no room for it"
+            allowed = f"less than half of its range, {limits.low:g} to {limits.high:g}{unit}"
+            where = (*at, "method") if spec.method else common
+            found.append(Problem(where, name, wrong, allowed=allowed))
     if spec.tiles > 1:
         if TILE not in stage.whole.capabilities:
             found.append(Problem((*at, "tiles"), spec.tiles, f"cannot cut {spec.substrate}", allowed="1"))

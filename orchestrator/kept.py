@@ -183,8 +183,7 @@ class Kept:
         damaged, draft = self.path / f"journal.damaged-{number}.pnn", self.path / f".{journal.NAME}.draft"
         draft.unlink(missing_ok=True)
         start = {"run": folder.identity(self.path), "run_id": _run_id(self.path), "software": __version__}
-        start["from_snapshot"] = told
-        journal.create(draft, start)
+        journal.create(draft, {**start, "from_snapshot": told})
         os.link(file, damaged)
         os.replace(draft, file)
         sync_folder(self.path)

@@ -20,7 +20,8 @@ def nearest(word: str, allowed: Iterable[object]) -> str | None:
     far = {name: _distance(plain, _plain(name)) for name in names}
     close = [n for n in names if far[n] <= (len(plain) + 2) // 3 and far[n] < max(len(plain), len(_plain(n)))]
     if close:
-        return min(close, key=lambda n: (far[n], _plain(n)[:1] != plain[:1]))
+        # of equally close ones the same letters in another order, then the same first letter
+        return min(close, key=lambda n: (far[n], sorted(_plain(n)) != sorted(plain), _plain(n)[:1] != plain[:1]))
     parts = plain.split("_")
     whole = [n for n in names if _plain(n) in parts or (len(plain) > 2 and _plain(n).startswith(plain))]
     return max(whole, key=len) if whole else None

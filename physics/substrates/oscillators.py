@@ -42,7 +42,7 @@ class Oscillators:
     n_out: int
     nodes: Annotated[int, Gt(0)] | None = None
     t_end: Annotated[float, Gt(0)] = 0.5
-    rk4_steps: Annotated[int, Gt(0)] = 5
+    rk4_steps: Annotated[int, Gt(0), Le(1000)] = 5
     decode_as: Decode = "none"
     trained_gain: bool = False
     mismatch: Annotated[float, Ge(0), Le(10)] = 0.0

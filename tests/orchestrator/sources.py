@@ -162,7 +162,14 @@ def literals(annotation):
     return {word for a in get_args(annotation) for word in ({a} if isinstance(a, str) else literals(a))}
 
 
-MODELS = {"data": spec.Data, "network": spec.Stage, "fleet": spec.Fleet, "method": spec.Method, "train": spec.Train}
+def model_of(annotation):
+    """The table that a field holds, or the tables that it lists."""
+    if isinstance(annotation, type):
+        return annotation
+    return next((model_of(a) for a in get_args(annotation) if a is not type(None)), None)
+
+
+MODELS = {name: model_of(field.annotation) for name, field in spec.Run.model_fields.items()}
 
 
 def keys_of(table, text):

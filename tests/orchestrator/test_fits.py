@@ -165,7 +165,7 @@ print(need, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     assert need > 450e6 and need <= peak <= 2 * need, (need, peak)
 
 
-def test_the_limit_of_a_control_group_counts(tmp_path):
+def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "memory" / "c").mkdir(parents=True)
     for path, text in {
@@ -178,3 +178,5 @@ def test_the_limit_of_a_control_group_counts(tmp_path):
     assert machine.control_groups(tmp_path, tmp_path / "mine") == [(8192, 6), (4096, 1024)]
     assert machine.control_groups(tmp_path, tmp_path / "none") == []
     assert machine.total_bytes() > 1 << 28
+    monkeypatch.setattr(machine, "control_groups", lambda: [(8192, 6), (4096, 1024)])
+    assert (machine.total_bytes(), machine.available_bytes()) == (4096, 3072)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from orchestrator import Run
+from orchestrator import Run, train
 from orchestrator.problems import RunFileError
 from orchestrator.spelling import nearest
 from orchestrator.toml_text import find_line
@@ -205,3 +205,12 @@ def test_schema_lists_every_option_of_every_plugin(capsys):
     assert "probes" in schema["methods"]["spsa"]["properties"]
     assert "mismatch" in schema["substrates"]["crossbar"]["properties"]
     assert TypeAdapter(dict).validate_python(schema)
+
+
+def test_a_perturbation_that_leaves_no_room_is_refused_before_the_start(small_tree):
+    tree = small_tree("spsa")
+    tree["method"]["scale"] = 1.0
+    with pytest.raises(RunFileError, match=r"method = 'spsa' perturbs w of crossbar by 1, .* -1 to 1"):
+        Run.build(tree)
+    tree["method"]["scale"] = 0.9  # and first parameters keep the distance that commits keep
+    assert train(Run.build(tree)).steps == 3
