@@ -13,8 +13,7 @@ import pytest
 # any. `make train` shows the same promises with the code that users run.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 # What one process has compiled, the others load: commands and actors that tests start are most of their time.
-COMPILED = tempfile.mkdtemp(prefix="compiled-for-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-for-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -89,7 +88,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     cluster = getattr(session.config, "_pnn_cluster", None)
     if cluster is not None:
         cluster.__exit__()
-    shutil.rmtree(COMPILED, ignore_errors=True)
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

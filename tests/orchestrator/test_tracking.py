@@ -12,15 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import warnings
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.tracking import answer, free_port, late, locked, server_of, wait_for
 from orchestrator.cli.tracking import sync_command, ui_command
 from orchestrator.core import history
 from orchestrator.core.ledger import plain
@@ -36,6 +35,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what MLflow imports
     from orchestrator.tracking import store as stores
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's way with SQLAlchemy
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 ENVIRONMENT = {"program_commit": "a" * 40 + "+", "folder_commit": None}
@@ -570,17 +570,7 @@ def test_a_locked_store_is_waited_for(folder, uri, monkeypatch):
     assert follower.round(True) and rows(uri) == expected(folder)
 
 
-@contextmanager
-def locked(uri):
-    connection = sqlite3.connect(uri.removeprefix("sqlite:///"), isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        yield
-    finally:
-        connection.rollback()
-        connection.close()
-
-
+@pytest.mark.slow
 def test_several_processes_may_make_the_store_at_once(tmp_path):
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     folders = [Writer(tmp_path / f"run{n}").run(4).end().folder for n in range(2)]
@@ -658,18 +648,6 @@ def test_a_store_that_hangs_is_left_after_the_limit(folder):
             tracker.finish(1.0)
             assert time.monotonic() - began < 5 and process.poll() is not None
         held.close()
-
-
-def wait_for(condition, limit_s=40.0):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 PARENT = """
@@ -885,7 +863,7 @@ def test_ui_answers_on_this_machine_only_and_leaves_nothing(folder, uri):
     with subprocess.Popen([sys.executable, "-c", program, str(port), uri], stdout=subprocess.PIPE, env=ENV) as ui:
         assert ui.stdout.readline().decode().strip() == uri
         assert ui.stdout.readline().decode().startswith(f"http://127.0.0.1:{port} ")
-        assert http(port, "/") == 200 and http(port, "/", "evil.example") == 403
+        assert answer(port, "/") == 200 and answer(port, "/", "evil.example") == 403
         for address in {a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None)} - {"127.0.0.1", "::1"}:
             with pytest.raises(OSError):
                 socket.create_connection((address, port), 2).close()
@@ -896,16 +874,6 @@ def test_ui_answers_on_this_machine_only_and_leaves_nothing(folder, uri):
     assert not members(server)
     with socket.create_server(("127.0.0.1", port)):
         pass
-
-
-def http(port, path, host=None):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host} if host else {})
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
 
 
 def processes():
@@ -925,29 +893,6 @@ def members(group):
 
 
 # --- stores that fail, with processes of their own --------------------------------------------------------------------
-
-
-@contextmanager
-def server_of(uri, port):
-    """MLflow's own server for a SQLite store."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--artifacts-destination", f"{uri.removeprefix('sqlite:///')}-artifacts"]
-    env = {**ENV, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    with subprocess.Popen(command, env=env, **quiet) as server:
-        try:
-            wait_for(lambda: answers(port), 90)
-            yield
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-    wait_for(lambda: not members(server.pid))
-
-
-def answers(port):
-    try:
-        return http(port, "/health") == 200
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -1016,7 +961,7 @@ def test_a_server_that_is_dead_then_there_then_killed(folder, uri, capsys):
 @pytest.mark.slow
 def test_a_server_that_takes_two_seconds_a_call(folder, uri, capsys):
     port, writer = free_port(), Writer(folder)
-    with server_of(uri, port), slow(port, 2.0) as address, exporting(folder, address) as process:
+    with server_of(uri, port), late(port, 2.0) as address, exporting(folder, address) as process:
         with steps_of(writer):
             wait_for(lambda: told(folder, address).get("steps", 0) > 40, 120)
         writer.end()
@@ -1026,41 +971,6 @@ def test_a_server_that_takes_two_seconds_a_call(folder, uri, capsys):
         sync_command([str(folder)], address)
         assert "FINISHED" in capsys.readouterr().out
     assert complete(folder, uri) and not missing(folder, address)
-
-
-@contextmanager
-def slow(port, delay_s):
-    """The address of a server that passes everything on to a port, each piece of a request late."""
-
-    def pump(source, target, wait_s):
-        try:
-            while data := source.recv(1 << 16):
-                time.sleep(wait_s)
-                target.sendall(data)
-        except OSError:
-            pass
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def serve(near):
-        with near, socket.create_connection(("127.0.0.1", port)) as far:
-            back = threading.Thread(target=pump, args=(far, near, 0.0))
-            back.start()
-            pump(near, far, delay_s)
-            back.join()
-
-    def accept():
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],)).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept).start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
 
 
 TRAIN = """
