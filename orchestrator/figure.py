@@ -45,5 +45,5 @@ def draw(path: Path, methods: dict[str, list[Result]], title: str) -> None:
     axes.set_title(f"{title}: mean over {seeds} seed{'s' if seeds > 1 else ''}, band: range", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8, loc="lower right")
-    figure.savefig(path)
+    figure.savefig(path, format="png")
     plt.close(figure)

@@ -36,7 +36,7 @@ def write(kept: Kept, result: Result, figure: bool = True) -> None:
         from orchestrator.figure import draw
 
         title = f"{path.name}, seed {result.seed}"
-        kept.in_room(lambda: draw(path / "figure.png", {result.method: [result]}, title))
+        kept.in_room(lambda: write_whole(path / "figure.png", lambda f: draw(f, {result.method: [result]}, title)))
     write_result(kept, result)
     crash.reach("end.written")
 

@@ -71,6 +71,8 @@ def go(root: Path, where: Where, as_json: bool) -> None:
 
         draw(root / "figure.png", methods, stem)
         tracker.finish()
+        if any(tracker.missing(compare.place_of(root, c)) for c in todo):
+            say(f"The tracking store lacks something. Later: pnn track sync {root}")
         for c in todo:
             results[(c.method, c.seed)].tracking_run_id = tracker.run_id(compare.place_of(root, c))
     told = sys.stderr if as_json else sys.stdout

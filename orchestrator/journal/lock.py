@@ -6,12 +6,14 @@ import fcntl
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 NAME = "lock"
+PASSWORD = re.compile(r"(://[^:@/\s]*):[^@/\s]*(?=@)")  # of a store, on the command line
 
 
 class Held(RuntimeError):
@@ -24,18 +26,23 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            told = _told(self._path)
-            os.close(self._handle)
-            self._handle = None
-            raise Held(told) from None
+        for again in reversed(range(10)):  # `holder` locks it for some microseconds
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if again:
+                    time.sleep(0.02)
+                    continue
+                told = _told(self._path)
+                os.close(self._handle)
+                self._handle = None
+                raise Held(told) from None
         me = {
             "process": os.getpid(),
             "host": platform.node(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "command": " ".join(sys.argv)[:500],
+            "command": PASSWORD.sub(r"\1", " ".join(sys.argv))[:500],
         }
         os.ftruncate(self._handle, 0)
         try:
