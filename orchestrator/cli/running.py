@@ -135,9 +135,8 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
                 result.tracking_run_id = tracker.run_id(place)
                 outcome.write_result(kept, result)
                 if tracker.missing(place):
-                    say(
-                        f"The tracking store {tracking.public(str(store))} lacks something. Later: pnn track sync {place}"
-                    )
+                    name = tracking.public(str(store))
+                    say(f"The tracking store {name} lacks something. Later: pnn track sync {place}")
         tell(result, as_json)
 
 
