@@ -8,13 +8,12 @@ import json
 from typing import Any
 
 import numpy as np
-from safetensors import numpy as safetensors
 
 from orchestrator.api import Result
 from orchestrator.core import trees
 from orchestrator.core.ledger import Ledger, plain
 from orchestrator.journal import crash
-from orchestrator.journal.files import write_text, write_whole
+from orchestrator.journal.files import save_arrays, write_text, write_whole
 from orchestrator.kept import Kept
 
 PARAMETERS = "parameters.safetensors"
@@ -26,10 +25,9 @@ def write(kept: Kept, result: Result, figure: bool = True) -> None:
     arrays: dict[str, np.ndarray] = {}
     for name, tree in result.params.items():
         arrays |= trees.flatten("/".join(map(str, name)), tree)
-    arrays = {k: np.asarray(v, order="C") for k, v in arrays.items()}
     about = {"parameters_sha256": result.parameters_sha256}
     if arrays:
-        kept.in_room(lambda: write_whole(path / PARAMETERS, lambda f: safetensors.save_file(arrays, f, about)))
+        kept.in_room(lambda: write_whole(path / PARAMETERS, lambda f: save_arrays(f, arrays, about)))
     kept.in_room(lambda: write_text(path / "curve.csv", curve_csv(result)))
     kept.in_room(lambda: write_text(path / "ledger.json", json.dumps(ledger_json(result.ledger), indent=1) + "\n"))
     if figure:

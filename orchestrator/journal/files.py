@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
 
 T = TypeVar("T")
 Full = Callable[[str, bool], None]
@@ -48,6 +53,17 @@ def write_text(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str]) -> None:
+    """A safetensors file. Raises OSError; the library's own error would not show that the disk is full."""
+    in_order = {k: np.asarray(v, order="C") for k, v in arrays.items()}  # it writes the memory as it lies
+    try:
+        safetensors.save_file(in_order, path, about)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+        raise
 
 
 def when_there_is_room(action: Callable[[], T], place: Path, full: Full) -> T:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors
 
 from orchestrator.journal import crash
-from orchestrator.journal.files import write_whole
+from orchestrator.journal.files import save_arrays, write_whole
 
 FOLDER = "snapshots"
 KEEP = 2
@@ -35,11 +34,10 @@ def save(folder: Path, step: int, meta: dict[str, Any], arrays: dict[str, np.nda
     (folder / FOLDER).mkdir(exist_ok=True)
     text = json.dumps(meta, separators=(",", ":"))
     found = _sha256(text, arrays)
-    tensors = {k: np.asarray(v, order="C") for k, v in arrays.items()}
     path = folder / FOLDER / name_of(step)
     write_whole(
         path,
-        lambda draft: safetensors.save_file(tensors, draft, {"about": json.dumps([found, text])}),
+        lambda draft: save_arrays(draft, arrays, {"about": json.dumps([found, text])}),
         before=lambda: crash.reach("snapshot.written"),
     )
     crash.reach("snapshot.renamed")

@@ -138,13 +138,15 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(tmp_path, pnn, star
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
-def test_a_full_disk_pauses_training_and_room_lets_it_go_on(tmp_path, pnn, start, surroundings):
-    """A disk of 1 MiB: full after some steps, then a file on it is removed."""
+@pytest.mark.parametrize("snapshot_every", [5, 1000])
+def test_a_full_disk_pauses_training_and_room_lets_it_go_on(snapshot_every, tmp_path, pnn, start, surroundings):
+    """A disk of 1 MiB: full at a snapshot, or after some steps; then a file on it is removed."""
+    steps = [*STEPS, "--set", f"journal.snapshot_every={snapshot_every}"]
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("namespaces are not allowed here")
     disk = tmp_path / "disk"
     disk.mkdir()
-    program = shlex.join([*PNN, "train", TINY, "--local", "--json", "--out", str(disk / "run"), *STEPS])
+    program = shlex.join([*PNN, "train", TINY, "--local", "--json", "--out", str(disk / "run"), *steps])
     script = (
         f"mount -t tmpfs -o size=1m none {disk} && head -c 1015808 /dev/zero > {disk}/ballast && "
         f"({program} > {tmp_path}/out 2> {tmp_path}/err; echo $? > {tmp_path}/code) & "
@@ -160,11 +162,11 @@ def test_a_full_disk_pauses_training_and_room_lets_it_go_on(tmp_path, pnn, start
     whole = list(journal.read(tmp_path / "run" / "journal.pnn"))
     assert 0 < len(paused) < len(whole)
     assert [e.hash for e in whole[: len(paused)]] == [e.hash for e in paused], "committed steps are intact"
-    wanted = pnn("train", TINY, "--local", "--json", *STEPS).last["parameters_sha256"]
+    wanted = pnn("train", TINY, "--local", "--json", *steps).last["parameters_sha256"]
     assert json.loads((tmp_path / "out").read_text())["parameters_sha256"] == wanted
 
 
-STEPS = ["--set", "train.steps=60", "--set", "train.evaluate_samples=64", "--set", "journal.snapshot_every=1000"]
+STEPS = ["--set", "train.steps=60", "--set", "train.evaluate_samples=64"]
 
 
 def test_compare_lays_runs_side_by_side_and_repeats_one_sharded(tmp_path, pnn):
