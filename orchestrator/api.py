@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Result:
     accuracy: float
     accuracy_worst: float
     accuracy_promised: float
-    loss: float
+    loss: float | None
     steps: int
     passes: float
     calls: int
@@ -51,8 +52,9 @@ class Result:
     params: dict[records.Name, Tree] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """The one object that `--json` prints."""
-        return {k: v for k, v in vars(self).items() if k not in ("curve", "ledger", "params")}
+        """The one object that `--json` prints; what is not finite is null, for JSON knows no NaN."""
+        told = {k: v for k, v in vars(self).items() if k not in ("curve", "ledger", "params")}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in told.items()}
 
 
 def train(
@@ -77,20 +79,25 @@ def train(
 
 
 def resume(
-    directory: str | Path, pool: Pool | None = None, observe: Callable[[Progress], None] | None = None
+    directory: str | Path,
+    pool: Pool | None = None,
+    observe: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Go on with the run in a folder; of a finished one, its result. Raises what `train` raises."""
+    """Go on with the run in a folder and write its files; of a finished one, its result. Raises what `train` raises."""
+    from orchestrator import outcome
+
     with ExitStack() as stack:
-        kept = Kept(Path(directory))
-        stack.callback(kept.close)
+        kept = stack.enter_context(closing(Kept(Path(directory))))
         if kept.history.result is not None:
-            return finished(kept)
-        return go_on(kept, pool or stack.enter_context(_in_process(kept.run)), observe)
+            result = finished(kept)
+            outcome.mend(kept, result)
+            return result
+        result = go_on(kept, pool or stack.enter_context(_in_process(kept.run)), observe)
+        outcome.write(kept, result)
+        return result
 
 
 def _in_process(run: Run) -> Any:
-    from contextlib import closing
-
     from orchestrator.pools.in_process import InProcessPool
 
     return closing(InProcessPool(run))

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from algorithms import registry
-from orchestrator import folder, outcome
-from orchestrator.api import Result, finished, go_on, train
-from orchestrator.kept import Kept, Tell, silent
+from orchestrator import folder
+from orchestrator.api import Result, resume, train
 from orchestrator.pools.in_process import InProcessPool
 from orchestrator.problems import Problem, RunFileError, read_toml
 from orchestrator.runfile import Run
@@ -87,16 +86,9 @@ def train_all(
     return results
 
 
-def train_kept(path: Path, tell: Tell = silent) -> Result:
+def train_kept(path: Path) -> Result:
     """Train the run of a folder in this process, from wherever it is; its result without parameters."""
-    with closing(Kept(path, tell)) as kept:
-        if kept.history.result is not None:
-            return finished(kept)
-        with closing(InProcessPool(kept.run)) as pool:
-            result = go_on(kept, pool)
-        outcome.write(kept, result, figure=False)
-    result.params = {}
-    return result
+    return replace(resume(path), params={})
 
 
 def repeat_sharded(todo: list[Cell], results: dict[tuple[str, int], Result], cluster: Any) -> tuple[Cell, Result]:

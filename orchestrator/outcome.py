@@ -19,7 +19,7 @@ from orchestrator.kept import Kept
 PARAMETERS = "parameters.safetensors"
 
 
-def write(kept: Kept, result: Result, figure: bool = True) -> None:
+def write(kept: Kept, result: Result, figure: bool = False) -> None:
     """parameters.safetensors, curve.csv, ledger.json, result.json, and figure.png if wanted."""
     path = kept.path
     arrays: dict[str, np.ndarray] = {}
@@ -44,14 +44,14 @@ def write_result(kept: Kept, result: Result) -> None:
     kept.in_room(lambda: write_text(kept.path / "result.json", json.dumps(result.json()) + "\n"))
 
 
-def mend(kept: Kept, result: Result) -> None:
+def mend(kept: Kept, result: Result, figure: bool = False) -> None:
     """Write the files of a finished run again if it was killed before all of them were there."""
     if (kept.path / "result.json").exists():
         return
     from orchestrator.replay import replay
 
     result.params = replay(kept.path).params
-    write(kept, result)
+    write(kept, result, figure)
 
 
 def curve_csv(result: Result) -> str:

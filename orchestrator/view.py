@@ -30,7 +30,7 @@ class View:
     def __init__(self, what: str, steps: int, devices: int, plain: bool | None = None) -> None:
         self.plain = not console.is_terminal if plain is None else plain
         self._what, self._steps, self._devices = what, steps, devices
-        self._started = time.perf_counter()
+        self._before: tuple[float, float] | None = None  # (seconds, passes) when steps began: compiling is not counted
         self._accuracy: float | None = None
         self._loss: float | None = None
         self._bar: Progress | None = None
@@ -60,11 +60,16 @@ class View:
             console.print(f"{self._what}: step {seen.step}/{seen.steps}, {told}")
 
     def _told(self, seen: Seen) -> str:
-        rate = float(seen.passes) / (time.perf_counter() - self._started)
+        now, passes = time.perf_counter(), float(seen.passes)
+        if self._before is None:
+            self._before = now, passes
+        began, before = self._before
         parts = [] if self._loss is None else [f"loss {self._loss:.3f}"]
         if self._accuracy is not None:
             parts.append(f"accuracy {100 * self._accuracy:.1f} %")
-        parts += [f"{rate:,.0f} passes/s", f"{self._devices} of {self._devices} devices well"]
+        if passes > before:
+            parts.append(f"{(passes - before) / (now - began):,.0f} passes/s")
+        parts.append(f"{self._devices} of {self._devices} devices well")
         return ", ".join(parts)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator import folder, tracking
 from orchestrator.cli.interrupts import Interrupted, Interrupts
 from orchestrator.problems import RunFileError, read_toml
+from orchestrator.public import public
 from orchestrator.runfile import Run, fields_of
 from orchestrator.tracking.tracker import Tracker
 
@@ -110,7 +111,7 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
             kept.stop = stop
             if kept.history.result is not None:
                 result = api.finished(kept)
-                outcome.mend(kept, result)
+                outcome.mend(kept, result, figure=True)
                 result.tracking_run_id = Tracker(place, store).run_id(place)
                 tell(result, as_json)
                 return
@@ -118,7 +119,7 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
             with Tracker(place, store) as tracker:
                 try:
                     result = _train(kept, where, stop)
-                    outcome.write(kept, result)
+                    outcome.write(kept, result, figure=True)
                 except Stopped as stopped:
                     say(f"Stopped after step {stopped.step} of {kept.run.train.steps}. Go on with: {how}")
                     raise Interrupted(stop.signum or 2) from None
@@ -135,7 +136,7 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
                 result.tracking_run_id = tracker.run_id(place)
                 outcome.write_result(kept, result)
                 if tracker.missing(place):
-                    name = tracking.public(str(store))
+                    name = public(str(store))
                     say(f"The tracking store {name} lacks something. Later: pnn track sync {place}")
         tell(result, as_json)
 

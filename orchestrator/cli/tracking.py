@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.journal import frames, journal
 from orchestrator.problems import Problem, RunFileError
-from orchestrator.tracking import public, resolve
+from orchestrator.public import public
+from orchestrator.tracking import resolve
 from orchestrator.tracking.follow import folders
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import fcntl
 import json
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from orchestrator.public import public
+
 NAME = "lock"
-PASSWORD = re.compile(r"(://[^:@/\s]*):[^@/\s]*(?=@)")  # of a store, on the command line
 
 
 class Held(RuntimeError):
@@ -42,7 +42,7 @@ class Lock:
             "process": os.getpid(),
             "host": platform.node(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "command": PASSWORD.sub(r"\1", " ".join(sys.argv))[:500],
+            "command": public(" ".join(sys.argv))[:500],
         }
         os.ftruncate(self._handle, 0)
         try:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from orchestrator.problems import Problem, RunFileError, nearest
+from orchestrator.public import public
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 ALLOWED = (
@@ -23,7 +24,6 @@ ALLOWED = (
     "databricks",
     "none",
 )
-_SECRET = re.compile(r"(?i)(password|passwd|pwd|token|secret)=[^&;\s]*")
 
 
 def resolve(option: str | None) -> str | None:
@@ -78,8 +78,3 @@ def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other, and for one in memory, which no second process can read."""
     match = re.fullmatch(r"sqlite(?:\+\w+)?:///(.+)", uri)
     return Path(match[1]) if match and match[1] != ":memory:" else None
-
-
-def public(text: str) -> str:
-    """A URI, or a text that names one, without passwords: it stands in files and on screens."""
-    return _SECRET.sub(r"\1=***", re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.journal import frames, journal, lock
 from orchestrator.journal.files import write_text
-from orchestrator.tracking import public
+from orchestrator.public import public
 from orchestrator.tracking.projection import Given, Item, Projection, later_tags, params, tags
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 from orchestrator.problems import Problem, RunFileError
-from orchestrator.tracking import public, sqlite_path
+from orchestrator.public import public
+from orchestrator.tracking import sqlite_path
 
 HOST = "127.0.0.1"
 START_S = 90.0

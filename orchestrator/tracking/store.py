@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from orchestrator.tracking import public, sqlite_path
+from orchestrator.public import public
+from orchestrator.tracking import sqlite_path
 from orchestrator.tracking.projection import Metric
 
 # Before MLflow is imported. Its defaults try a server that is down for some four minutes a call.

@@ -256,3 +256,12 @@ def test_a_changed_run_file_is_not_gone_on_with(kept):
     file.write_text(file.read_text().replace('"steps": 3', '"steps": 4'))
     with pytest.raises(RunFileError, match="is not the run of this journal"):
         resume(path)
+
+
+def test_a_run_that_diverges_ends_with_null_and_not_with_an_error(small, tmp_path):
+    path = tmp_path / "run"
+    first = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
+    last = {"substrate": "digital", "size": 10, "method": {"name": "physics-aware", "rate": 1e38}}
+    result = train(small("physics-aware", network=[first, last]), directory=path)
+    assert result.json()["loss"] is None
+    assert "NaN" not in (path / "result.json").read_text() and resume(path).json() == result.json()

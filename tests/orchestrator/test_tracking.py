@@ -25,7 +25,8 @@ from orchestrator.core import history
 from orchestrator.core.ledger import plain
 from orchestrator.journal import frames, journal, lock
 from orchestrator.problems import RunFileError
-from orchestrator.tracking import public, resolve
+from orchestrator.public import public
+from orchestrator.tracking import resolve
 from orchestrator.tracking.exporter import BATCH, Busy, Exporter, missing, told
 from orchestrator.tracking.follow import Follower
 from orchestrator.tracking.projection import Projection, params
