@@ -3,7 +3,7 @@
     python benchmarks/tracking.py --state healthy|locked|slow|dead|killed      the store of MLflow meanwhile
     python benchmarks/tracking.py --what journal     journal, ledger and tracking together, against a run in memory
 
-Times are of the steps after the first few, which compile. Within a pair the order alternates, so that a machine that
+The number of probes is chosen so that a step takes about --ms. Times are of the steps after the first few, which compile. Within a pair the order alternates, so that a machine that
 gets slower or faster does not count. Run it on a machine that does nothing else.
 """
 
@@ -40,7 +40,7 @@ PACKAGES = ("jax", "numpy", "mlflow", "safetensors")
 TREE: dict[str, Any] = {
     "network": [{"substrate": "crossbar", "size": 64, "decode": "tanh"}, {"substrate": "crossbar", "size": 10}],
     "fleet": {"mismatch": 0.15, "write_s": 0.001},
-    "method": {"name": "spsa", "probes": 16},
+    "method": {"name": "spsa"},
     "train": {"batch": 256, "evaluate_samples": 256},
 }
 
@@ -48,14 +48,18 @@ TREE: dict[str, Any] = {
 # --- one run, in a process of its own ---------------------------------------------------------------------------------
 
 
-def child(place: str, store: str, steps: int) -> None:
+def child(place: str, store: str, steps: int, probes: int) -> None:
     """Prints seconds a step, and the CPU seconds of the exporter. place "-": in memory; store "-": no tracking."""
     from orchestrator import Run, api, folder
     from orchestrator.tracking.tracker import Tracker
 
-    run = Run.build({**TREE, "train": {**TREE["train"], "steps": steps}})
+    method = {**TREE["method"], "probes": probes}
+    run = Run.build({**TREE, "method": method, "train": {**TREE["train"], "steps": steps}})
     began: list[float] = []
-    observe = lambda progress: began.append(time.perf_counter())  # noqa: E731
+
+    def observe(progress: object) -> None:
+        began.append(time.perf_counter())
+
     if place == "-":
         api.train(run, None, observe)
     else:
@@ -68,9 +72,14 @@ def child(place: str, store: str, steps: int) -> None:
     print(json.dumps({"step_s": step_s, "exporter_cpu_s": used.ru_utime + used.ru_stime}))
 
 
-def train(place: str, store: str, steps: int, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def nothing() -> None:
+    """What happens meanwhile, if nothing does."""
+
+
+def train(place: str, store: str, steps: int, probes: int, meanwhile: Callable[[], None] = nothing) -> dict[str, Any]:
     """What `child` prints. meanwhile: is called while it runs."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--child", place, store, "--steps", str(steps)]
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", place, store]
+    command += ["--steps", str(steps), "--probes", str(probes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         meanwhile()
@@ -87,7 +96,6 @@ def train(place: str, store: str, steps: int, meanwhile: Callable[[], None] = la
 @contextmanager
 def store_of(state: str, uri: str, place: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """(the store of one run, what happens to it meanwhile)"""
-    nothing: Callable[[], None] = lambda: None  # noqa: E731
     with ExitStack() as stack:
         if state == "healthy":
             yield uri, nothing
@@ -207,7 +215,14 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 40.0) -> None:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def measure(what: str, state: str, pairs: int, steps: int, scratch: Path) -> dict[str, Any]:
+def probes_for(step_s: float) -> int:
+    """The number of probes with which a step in memory takes about so long on this machine."""
+    few, many = 2, 16
+    low, high = (train("-", "-", 60, probes)["step_s"] for probes in (few, many))
+    return max(few, round(few + (step_s - low) * (many - few) / (high - low)))
+
+
+def measure(what: str, state: str, pairs: int, steps: int, probes: int, scratch: Path) -> dict[str, Any]:
     """Runs the pairs; ratios are (with tracking) / (without)."""
     from orchestrator.tracking.exporter import missing
 
@@ -219,10 +234,10 @@ def measure(what: str, state: str, pairs: int, steps: int, scratch: Path) -> dic
             place = scratch / f"{number}{which}"
             if which == "A":
                 kept = str(place) if what == "tracking" else "-"
-                without.append(train(kept, "-", steps)["step_s"])
+                without.append(train(kept, "-", steps, probes)["step_s"])
                 continue
             with store_of(state, uri, place) as (store, meanwhile):
-                found = train(str(place), store, steps, meanwhile)
+                found = train(str(place), store, steps, probes, meanwhile)
             with_.append(found["step_s"])
             cpu.append(found["exporter_cpu_s"])
             lacking += missing(place, store)
@@ -233,6 +248,7 @@ def measure(what: str, state: str, pairs: int, steps: int, scratch: Path) -> dic
         "state": state,
         "pairs": pairs,
         "steps": steps,
+        "probes": probes,
         "median_ratio": statistics.median(ratios),
         **interval([math.log(r) for r in ratios]),
         "median_step_s": statistics.median(without),
@@ -266,17 +282,20 @@ def main() -> None:
     parser.add_argument("--what", choices=("tracking", "journal"), default="tracking")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--ms", type=float, default=20.0, help="of a step, about")
+    parser.add_argument("--probes", type=int, help="instead of what takes --ms")
     parser.add_argument("--out", type=Path, help="default: docs/results/tracking-STATE.json")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if given.child:
         place, store = given.child
-        child(place, store, given.steps)
+        child(place, store, given.steps, given.probes)
         return
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(given.what, given.state, given.pairs, given.steps, Path(scratch))
+        probes = given.probes or probes_for(given.ms / 1e3)
+        found = measure(given.what, given.state, given.pairs, given.steps, probes, Path(scratch))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     found |= {"cores": os.cpu_count(), "load_before": load, "python": platform.python_version(), "versions": versions}
     name = given.state if given.what == "tracking" else f"journal-{given.state}"
