@@ -3,8 +3,9 @@
     python benchmarks/tracking.py --state healthy|locked|slow|dead|killed      the store of MLflow meanwhile
     python benchmarks/tracking.py --what journal     journal, ledger and tracking together, against a run in memory
 
-The number of probes is chosen so that a step takes about --ms. Times are of the steps after the first few, which compile. Within a pair the order alternates, so that a machine that
-gets slower or faster does not count. Run it on a machine that does nothing else.
+The number of probes is chosen so that a step takes about --ms. Times are of the steps after the first few, which
+compile. Within a pair the order alternates, so that a machine that gets slower or faster does not count. Run it on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
