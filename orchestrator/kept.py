@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from orchestrator.problems import Problem, RunFileError, validate
 from orchestrator.runfile import Run
 
 Tell = Callable[[str], None]
+T = TypeVar("T")
 
 
 def silent(message: str) -> None:
@@ -120,15 +121,14 @@ class Kept:
     def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None:
         """Keep the state after `told.steps` steps; older snapshots but one are removed."""
         meta = {"run": folder.identity(self.path), "told": told.json(), "clocks": state.clocks}
-        save = lambda: snapshots.save(self.path, told.steps, meta, state.arrays)  # noqa: E731
-        found = when_there_is_room(save, self.path, self._full)
+        found = self.in_room(lambda: snapshots.save(self.path, told.steps, meta, state.arrays))
         self.append("snapshot", {"step": told.steps, "parameters_sha256": parameters_sha256, "sha256": found})
         crash.reach("snapshot.recorded")
         snapshots.prune(self.path)
 
-    def in_room(self, action: Callable[[], None]) -> None:
+    def in_room(self, action: Callable[[], T]) -> T:
         """Do what writes to the folder; while its disk is full, pause."""
-        when_there_is_room(action, self.path, self._full)
+        return when_there_is_room(action, self.path, self._full)
 
     # --- going on -------------------------------------------------------------------------------------------------
 

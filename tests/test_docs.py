@@ -140,7 +140,7 @@ def test_every_command_runs(document, bench, tmp_path):
             continue
         seen.add(command)
         if command[0] in ("ui", "track"):
-            continue  # tests/orchestrator/test_tracking.py runs them, with a store
+            continue  # the tests of tracking run them, with a store
         if command[0] == "diff":
             shutil.copytree(tmp_path / command[1], tmp_path / command[2])
         printed = pnn(command, codes=(0, 1) if command[0] == "doctor" else (0,))  # 1: what it finds is not ours to say

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from orchestrator.cli.running import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,13 +34,35 @@ Tracking = Annotated[
 ]
 
 
+def somewhere(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say where work is done and tracked; it gets them as one `where`."""
+    options: dict[str, tuple[Any, Any]] = {
+        "local": (Local, False),
+        "workers": (Workers, None),
+        "address": (Address, None),
+        "tracking": (Tracking, None),
+    }
+
+    @functools.wraps(command)
+    def with_options(local: bool, workers: int | None, address: str | None, tracking: str | None, **rest: Any) -> None:
+        from orchestrator.cli.running import Where
+
+        if local and (workers or address):
+            raise typer.BadParameter("--local is one process: leave out --workers and --address")
+        command(where=Where(local, workers, address, tracking), **rest)
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "where"]
+    added = [inspect.Parameter(n, own[0].kind, default=d, annotation=a) for n, (a, d) in options.items()]
+    with_options.__signature__ = inspect.Signature([own[0], *added, *own[1:]])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    return with_options
+
+
 @app.command(epilog="Example: pnn train examples/digits.toml --set method.name=dfa --set train.steps=100 --json")
+@somewhere
 def train(
     run: RunFile,
-    local: Local = False,
-    workers: Workers = None,
-    address: Address = None,
-    tracking: Tracking = None,
+    where: Any,
     out: Out = None,
     set_: Sets = None,
     json: Json = False,
@@ -48,16 +70,14 @@ def train(
     """Train one run and measure it on its chips. It can be killed at any time; pnn resume goes on."""
     from orchestrator.cli import running
 
-    running.train_command(run, _where(local, workers, address, tracking), out, set_ or [], json)
+    running.train_command(run, where, out, set_ or [], json)
 
 
 @app.command(epilog="Example: pnn resume runs/digits-20260101-120000 --local")
+@somewhere
 def resume(
     directory: Directory,
-    local: Local = False,
-    workers: Workers = None,
-    address: Address = None,
-    tracking: Tracking = None,
+    where: Any,
     from_snapshot: Annotated[
         bool, typer.Option("--from-snapshot", help="Give up a damaged journal; go on from the newest whole snapshot.")
     ] = False,
@@ -66,16 +86,14 @@ def resume(
     """Go on with a run or a comparison where it was; of a finished run, tell its result again."""
     from orchestrator.cli import running
 
-    running.resume_command(directory, _where(local, workers, address, tracking), from_snapshot, json)
+    running.resume_command(directory, where, from_snapshot, json)
 
 
 @app.command(epilog="Example: pnn compare examples/digits.toml --set compare.seeds=[0,1] --out results")
+@somewhere
 def compare(
     run: RunFile,
-    local: Local = False,
-    workers: Workers = None,
-    address: Address = None,
-    tracking: Tracking = None,
+    where: Any,
     out: Out = None,
     set_: Sets = None,
     json: Json = False,
@@ -83,21 +101,20 @@ def compare(
     """Train every method of the [compare] table on the same chips; print a table, save a figure."""
     from orchestrator.cli import comparing
 
-    comparing.compare_command(run, _where(local, workers, address, tracking), out, set_ or [], json)
+    comparing.compare_command(run, where, out, set_ or [], json)
 
 
 @app.command(epilog="Example: pnn evaluate runs/digits-20260101-120000")
+@somewhere
 def evaluate(
     directory: Directory,
-    local: Local = False,
-    workers: Workers = None,
-    address: Address = None,
+    where: Any,
     json: Json = False,
 ) -> None:
     """Measure a run again, as far as it came, on the same chips."""
     from orchestrator.cli import running
 
-    running.evaluate_command(directory, _where(local, workers, address, None), json)
+    running.evaluate_command(directory, where, json)
 
 
 @app.command(epilog="Example: pnn replay runs/digits-20260101-120000 --until 100")
@@ -171,14 +188,6 @@ def schema() -> None:
     from orchestrator.cli import info
 
     info.schema_command()
-
-
-def _where(local: bool, workers: int | None, address: str | None, tracking: str | None) -> Where:
-    from orchestrator.cli.running import Where
-
-    if local and (workers or address):
-        raise typer.BadParameter("--local is one process: leave out --workers and --address")
-    return Where(local, workers, address, tracking)
 
 
 def main() -> None:
