@@ -42,7 +42,7 @@ TREE: dict[str, Any] = {
     "network": [{"substrate": "crossbar", "size": 64, "decode": "tanh"}, {"substrate": "crossbar", "size": 10}],
     "fleet": {"mismatch": 0.15, "write_s": 0.001},
     "method": {"name": "spsa"},
-    "train": {"batch": 256, "evaluate_samples": 256},
+    "train": {"batch": 256, "evaluate_every": 10**6},  # the first evaluation would compile among the steps
 }
 
 
