@@ -62,7 +62,7 @@ class View(NamedTuple):
 
 
 class Update(NamedTuple):
-    """A gradient for the optimiser, the state to carry, whether to move at all, and what to log."""
+    """A gradient for the optimiser (its leaves may be lazy), the state to carry, whether to move, what to log."""
 
     gradient: Tree
     state: Tree
@@ -92,12 +92,19 @@ class Algorithm:
     def passes(self) -> Passes:
         return Passes()
 
+    def reach(self) -> float:
+        """The largest entry that a direction can have: how far a probe of scale 1 may move a parameter."""
+        return 1.0
+
     def init(self, key: Key, params: Tree) -> Tree:
         """First state of the method for one tile."""
         return ()
 
     def perturb(self, context: Tree, probe: Array) -> Tree:
-        """A direction like the parameters; `context` is `(key of the step, state, params)`."""
+        """A direction like the parameters; `context` is `(key of the step, state, params)`.
+
+        Its leaves are arrays, or make themselves when needed (`algorithms.directions.Lazy`).
+        """
         raise NotImplementedError(f"{type(self).__name__} perturbs nothing")
 
     def learn(self, view: View, trace: Trace, signal: Array | None) -> tuple[Tree, Array | None]:

@@ -1,28 +1,260 @@
-"""Random directions with entries +1 or -1, from integer bits: no rounding, and 32 signs for one word.
+"""Random directions with entries from integer bits, as leaves that make themselves, or some of their rows, when needed.
 
-The layout is frozen: entry i of a leaf is bit i % 32 of word i // 32, leaves keyed by their order in the tree. Changing
-it would change what every journal replays to.
+- `Signs`: +1 or -1 in every entry, 32 of them from one word. Entry i of a leaf is bit i % 32 of word i // 32.
+- `Outer`: a matrix of rank r, A B^T / sqrt(r), with +1 or -1 in A [n, r] and B [m, r].
+- `Normal`: (bits set in a word - 16) / sqrt(8), one word an entry, clipped at 3.5: mean 0, variance 1, kurtosis 2.93.
+- `Mixture`: sum_k c_k d_k of any of these, added in the order of k: a gradient estimate.
+
+A stage of 10^9 parameters never holds a direction: whoever needs one asks for some rows, or uses the factors. c_k d_k
+is exact in every entry, so that a compiler that fuses it with the sum changes no bit. Leaves are keyed by their order
+in the tree, words by Threefry at (key, index). All of it is frozen: changing it would change what every journal replays
+to.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from algorithms.contracts import Array, Key, Tree
+
+TOGETHER = 16  # directions of a mixture that are added in one pass over memory
+SIGN = np.uint32(1 << 31)
+SHORT = np.uint32(0xFFFFFFC0)  # keeps 18 bits of precision
+CLIP = 10  # of `Normal`, in steps of 1 / sqrt(8)
+STATIC: dict[str, Any] = {"metadata": {"static": True}}
+
+
+class Lazy:
+    """A leaf in place of an array of `shape`. Rows are along the first axis; a scalar is one row."""
+
+    shape: tuple[int, ...]
+
+    def raw(self, lo: Array | int, n: int) -> Tree:
+        """What rows lo..lo+n are made of, small where possible. `lo` may be traced; it is a multiple of `align`."""
+        raise NotImplementedError
+
+    def spread(self, c: Array | float, raw: Tree, n: int) -> Array:
+        """c times those rows, [n, ...], exactly."""
+        raise NotImplementedError
+
+    def rows(self, lo: Array | int, n: int) -> Array:
+        """Rows lo..lo+n, [n, ...]."""
+        return self.spread(np.float32(1.0), self.raw(lo, n), n)
+
+    def dense(self) -> Array:
+        """The whole array."""
+        return self.rows(0, _rows(self.shape)).reshape(self.shape)
+
+    def finite(self) -> Array:
+        """Whether every entry is a number."""
+        return jnp.bool_(True)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Signs(Lazy):
+    """+1 or -1 in every entry."""
+
+    key: Array  # uint32 [2]
+    shape: tuple[int, ...] = field(**STATIC)
+
+    def raw(self, lo: Array | int, n: int) -> Array:
+        return threefry(self.key, _first_word(self.shape, lo), -(-n * _width(self.shape) // 32))
+
+    def spread(self, c: Array | float, raw: Array, n: int) -> Array:
+        signs = (raw[:, None] << (31 - np.arange(32, dtype=np.uint32))) & SIGN
+        flipped = jax.lax.bitcast_convert_type(jnp.float32(c), jnp.uint32) ^ signs
+        entries = jax.lax.bitcast_convert_type(flipped, jnp.float32)
+        return entries.reshape(-1)[: n * _width(self.shape)].reshape(n, *self.shape[1:])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Outer(Lazy):
+    """A B^T / sqrt(r): entries have mean 0 and variance 1, and are uncorrelated."""
+
+    a: Array  # [n, r]
+    b: Array  # [m, r]
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.a.shape[0], self.b.shape[0]
+
+    def raw(self, lo: Array | int, n: int) -> Tree:
+        return jax.lax.dynamic_slice_in_dim(self.a, lo, n), self.b
+
+    def spread(self, c: Array | float, raw: Tree, n: int) -> Array:
+        a, b = raw
+        if a.shape[1] == 1:
+            return (c * a) * b[:, 0]
+        c = _short(c / np.float32(math.sqrt(a.shape[1])))
+        whole = sum(a[:, j, None] * b[:, j] for j in range(a.shape[1]))
+        return c * whole
+
+    @property
+    def rank_scale(self) -> float:
+        """What A B^T is multiplied by: 1 / sqrt(r), as short as in `spread`."""
+        r = np.float32(1.0 / math.sqrt(self.b.shape[-1]))
+        return float((r.view(np.uint32) & SHORT).view(np.float32))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Normal(Lazy):
+    """Nearly normal entries, of a binomial distribution with 32 throws; clipped, for a write must have a bound."""
+
+    key: Array  # uint32 [2]
+    shape: tuple[int, ...] = field(**STATIC)
+
+    def raw(self, lo: Array | int, n: int) -> Array:
+        width = _width(self.shape)
+        words = threefry(self.key, jnp.uint32(lo) * np.uint32(width), n * width)
+        return jnp.clip(jax.lax.population_count(words).astype(jnp.int8) - jnp.int8(16), -CLIP, CLIP)
+
+    def spread(self, c: Array | float, raw: Array, n: int) -> Array:
+        c = _short(c / np.float32(math.sqrt(8.0)))
+        return (c * raw.astype(jnp.float32)).reshape(n, *self.shape[1:])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Mixture(Lazy):
+    """sum_k coefficients[k] * directions[k], with the leaves of `directions` stacked along k."""
+
+    coefficients: Array  # float32 [K]
+    directions: Lazy
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return jax.eval_shape(lambda d: jax.vmap(lambda d: d.dense())(d), self.directions).shape[1:]
+
+    def rows(self, lo: Array | int, n: int) -> Array:
+        total = jnp.zeros((n, *self.shape[1:]), jnp.float32)
+        whole, left = divmod(self.coefficients.shape[0], TOGETHER)
+
+        def add(total: Array, some: Mixture) -> tuple[Array, None]:
+            # behind a barrier, or the compiler makes every word anew for each of its 32 entries
+            raw = jax.lax.optimization_barrier(jax.vmap(lambda d: d.raw(lo, n))(some.directions))
+            for k in range(some.coefficients.shape[0]):
+                one = jax.tree.map(lambda leaf: leaf[k], raw)  # noqa: B023 - used at once
+                total = total + some.directions.spread(some.coefficients[k], one, n)
+            return total, None
+
+        if whole:
+            chunks = jax.tree.map(lambda v: v[: whole * TOGETHER].reshape(whole, TOGETHER, *v.shape[1:]), self)
+            total, _ = jax.lax.scan(add, total, chunks)
+        if left:
+            total, _ = add(total, jax.tree.map(lambda v: v[whole * TOGETHER :], self))
+        return total
+
+    def finite(self) -> Array:
+        return jnp.all(jnp.isfinite(self.coefficients))
+
+
+# --- trees of leaves --------------------------------------------------------------------------------------------------
+
+
+def rademacher(key: Key, like: Tree) -> Tree:
+    """Arrays of +-1 with the shapes of `like`."""
+    return dense(lazy_signs(key, like))
+
+
+def lazy_signs(key: Key, like: Tree) -> Tree:
+    """`Signs` with the shapes of `like`."""
+    return _each(Signs, key, like)
+
+
+def lazy_normal(key: Key, like: Tree) -> Tree:
+    """`Normal` with the shapes of `like`."""
+    return _each(Normal, key, like)
+
+
+def lazy_low_rank(key: Key, like: Tree, rank: int) -> Tree:
+    """`Outer` of this rank for every matrix of `like`, `Signs` for everything else."""
+
+    def leaf(key: Array, shape: tuple[int, ...]) -> Lazy:
+        if len(shape) != 2:
+            return Signs(key, shape)
+        words = threefry(key, 0, 4)  # the keys of its two factors
+        a, b = (Signs(words[2 * i : 2 * i + 2], (shape[i], rank)).dense() for i in range(2))
+        return Outer(a, b)
+
+    return _each(leaf, key, like)
+
+
+def mixture(direction: Callable[[Array], Tree], coefficients: Array) -> Tree:
+    """sum_k coefficients[k] * direction(k), as a tree of leaves. The leaves of a direction must be lazy."""
+    many = jax.vmap(direction)(jnp.arange(coefficients.shape[0]))
+    return jax.tree.map(lambda d: Mixture(coefficients, d), many, is_leaf=_is_lazy)
+
+
+def dense(tree: Tree) -> Tree:
+    """The tree with arrays for leaves."""
+    return jax.tree.map(lambda d: d.dense() if _is_lazy(d) else d, tree, is_leaf=_is_lazy)
 
 
 def signs(key: Key, shape: tuple[int, ...]) -> Array:
     """float32 +-1 of `shape`."""
-    n = math.prod(shape)
-    words = jax.random.bits(key, ((n + 31) // 32,), "uint32")
-    bits = (words[:, None] >> jnp.arange(32, dtype="uint32")) & 1
-    return (1.0 - 2.0 * bits.reshape(-1)[:n].astype("float32")).reshape(shape)
+    return Signs(jax.random.key_data(key), shape).dense()
 
 
-def rademacher(key: Key, like: Tree) -> Tree:
-    """A tree of +-1 with the shapes of `like`."""
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+
+def threefry(key: Array, first: Array | int, n: int) -> Array:
+    """Words first..first+n of Threefry-2x32, 20 rounds, uint32 [n]; those of `jax.random.bits`; key: uint32 [2].
+
+    JAX's own is compiled with a loop over the rounds on CPUs, which writes every round to memory: 25 times slower.
+    Source: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    """
+    ks = key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
+    x1 = jnp.arange(n, dtype="uint32") + jnp.uint32(first)
+    x0, x1 = jnp.zeros_like(x1) + ks[0], x1 + ks[1]
+    for i in range(5):
+        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x0 = x0 + x1
+            x1 = ((x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))) ^ x0
+        x0, x1 = x0 + ks[(i + 1) % 3], x1 + ks[(i + 2) % 3] + np.uint32(i + 1)
+    return x0 ^ x1
+
+
+def align(shape: tuple[int, ...]) -> int:
+    """Rows of any leaf of this shape begin at a multiple of it, so that a block begins with a whole word."""
+    return 32 // math.gcd(_width(shape), 32)
+
+
+def _first_word(shape: tuple[int, ...], lo: Array | int) -> Array:
+    step = align(shape)
+    return jnp.uint32(lo) // np.uint32(step) * np.uint32(step * _width(shape) // 32)
+
+
+def _short(c: Array | float) -> Array:
+    """c with 18 bits of precision, so that its product with a whole number up to 32 is exact."""
+    bits = jax.lax.bitcast_convert_type(jnp.float32(c), jnp.uint32) & SHORT
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def _each(leaf: Callable[[Array, tuple[int, ...]], Lazy], key: Key, like: Tree) -> Tree:
     leaves, tree = jax.tree.flatten(like)
-    return jax.tree.unflatten(tree, [signs(jax.random.fold_in(key, i), p.shape) for i, p in enumerate(leaves)])
+    keys = [jax.random.key_data(jax.random.fold_in(key, i)) for i in range(len(leaves))]
+    return jax.tree.unflatten(tree, [leaf(k, p.shape) for k, p in zip(keys, leaves, strict=True)])
+
+
+def _is_lazy(leaf: Any) -> bool:
+    return isinstance(leaf, Lazy)
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 1
+
+
+def _width(shape: tuple[int, ...]) -> int:
+    """Entries of one row."""
+    return math.prod(shape[1:])

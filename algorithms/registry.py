@@ -10,6 +10,8 @@ GROUP = "pnn.algorithms"
 
 METHODS = {
     "spsa": "algorithms.methods.spsa:SPSA",
+    "es": "algorithms.methods.es:ES",
+    "low-rank-es": "algorithms.methods.low_rank_es:LowRankES",
     "physics-aware": "algorithms.methods.backprop:PhysicsAware",
     "in-silico": "algorithms.methods.backprop:InSilico",
     "in-silico-noise": "algorithms.methods.backprop:InSilicoNoise",

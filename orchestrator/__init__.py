@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ["NPROC"] = "1"
+os.environ["JAX_CPU_ENABLE_ASYNC_DISPATCH"] = "0"  # so that several threads of ours can each run what is compiled
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     # compiles a third faster than the default level and runs as fast: the time is in matrix products and random bits

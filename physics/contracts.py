@@ -21,6 +21,7 @@ Tree = Any  # a tree of arrays
 MEASURE = "measure"  # forward responses: every device has it
 TWIN = "twin"  # `respond` on the nominal chip is differentiable and may be used by the trainer
 TILE = "tile"  # outputs are independent of each other and inputs add up: the stage may be cut into tiles
+EXACT = "exact"  # digital arithmetic: no chip, v = x; nothing is written or measured
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,14 @@ class Delta:
     """A perturbation of the parameters, a different one for each row of a request.
 
     `direction(context, probe)` is a tree like the parameters; row r writes
-    `params + scale[r] * direction(context, probe[r])`.
+    `params + scale[r] * direction(context, probe[r])`. Its leaves are arrays or lazy: see `physics.directions`.
     """
 
     direction: Callable[[Tree, Array], Tree]
     context: Tree
     probe: np.ndarray  # int32 [rows]
     scale: np.ndarray  # float32 [rows]
+    sides: int = 1  # rows next to each other that share a probe
 
 
 @dataclass(frozen=True)

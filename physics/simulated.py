@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from physics.contracts import Array, At, Key, Model, Noise, Port, Reading, Refused, Request, Tree
+from physics.directions import along
 
 
 class SimulatedDevice:
@@ -113,7 +114,7 @@ def perturbed(device: Tree, direction: Callable | None, context: Tree, probe: Ar
     """`device + scale * direction`, out of place; `device` itself where there is no direction."""
     if direction is None:
         return device
-    return jax.tree.map(lambda p, d: p + scale * d, device, direction(context, probe)["device"])
+    return along(device, scale, direction(context, probe)["device"])
 
 
 def legal(model: Model, device: Tree, x: Array) -> Array:

@@ -40,6 +40,8 @@ BASE: dict[str, Any] = {
 }
 METHODS = {
     "spsa": {"name": "spsa", "probes": 8},
+    "es": {"name": "es", "probes": 8},
+    "low-rank-es": {"name": "low-rank-es", "probes": 8, "rank": 2},
     "physics-aware": {"name": "physics-aware"},
     "in-silico": {"name": "in-silico"},
     "in-silico-noise": {"name": "in-silico-noise"},

@@ -1,6 +1,6 @@
 """Make small journals of this version for the tests, one for each method: python tools/keep_journals.py NAME.
 
-They are never made again for a version that has been released: tests replay them for ever, to the same hashes.
+Those that are there are left alone: tests replay them for ever, to the same hashes.
 """
 
 import json
@@ -15,6 +15,7 @@ from orchestrator import Run, train
 HERE = Path(__file__).parent.parent / "tests" / "orchestrator" / "journals"
 STAGE = {"substrate": "crossbar", "size": 6, "decode": "tanh"}
 LOCAL = [{**STAGE, "trained": False}, {"substrate": "digital", "size": 10, "decode": "relu"}]
+OPTIONS = {"spsa": {"probes": 4}, "es": {"probes": 4}, "low-rank-es": {"probes": 4, "rank": 2}}
 TREE = {
     "data": {"size": [4, 4]},
     "network": [STAGE, {"substrate": "crossbar", "size": 10}],
@@ -26,15 +27,17 @@ TREE = {
 
 def main(version: str) -> None:
     for name in registry.METHODS:
-        method = {"name": name, **({"probes": 4} if name == "spsa" else {})}
+        method = {"name": name, **OPTIONS.get(name, {})}
         network = LOCAL if name == "phyll" else TREE["network"]
         for keep, journal in (("", {}), ("-digests", {"whole_kB": 0})):
             if keep and name != "dfa":
                 continue
+            place = HERE / version / f"{name}{keep}"
+            if place.exists():
+                continue
             tree = {**TREE, "method": method, "network": network, "journal": {**TREE["journal"], **journal}}
             with tempfile.TemporaryDirectory() as folder:
                 result = train(Run.build(tree), directory=f"{folder}/run")
-                place = HERE / version / f"{name}{keep}"
                 place.mkdir(parents=True)
                 for file in ("run.json", "journal.pnn"):
                     shutil.copy(f"{folder}/run/{file}", place / file)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
 from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update
-from algorithms.directions import rademacher
+from algorithms.directions import lazy_signs, mixture
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,9 @@ class SPSA(Algorithm):
 
     def perturb(self, context: Tree, probe: Array) -> Tree:
         key, _, params = context
-        return rademacher(jax.random.fold_in(key, probe), params)
+        return lazy_signs(jax.random.fold_in(key, probe), params)
 
     def update(self, key: Key, step: Array, state: Tree, params: Tree, evidence: Array) -> Update:
         slope = (evidence[0::2] - evidence[1::2]) / (2 * self.scale)
-
-        def add(g: Tree, probe: Array) -> tuple[Tree, None]:
-            d = self.perturb((key, state, params), probe)
-            return jax.tree.map(lambda g, d: g + slope[probe] / self.probes * d, g, d), None
-
-        g, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), jnp.arange(self.probes))
+        g = mixture(lambda probe: self.perturb((key, state, params), probe), slope / self.probes)
         return Update(g, state, True, {"slope_rms": jnp.sqrt(jnp.mean(slope**2))})

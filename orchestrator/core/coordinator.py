@@ -124,7 +124,7 @@ class Coordinator:
     def step(self, step: int) -> float | None:
         """One step; returns the mean loss of its measured rows, if the readout gave losses."""
         spec = self.plan.run.train
-        batch = task.batch(self.data, spec.seed, step, spec.batch)
+        batch = task.batch(self.data, spec.seed, step, spec.batch, self.plan.overlay)
         before = self.pool.wire_bytes
         reports, account = self._round(Call(step, keys.TRAIN, self._pending, batch))
         wire_bytes = self.pool.wire_bytes - before

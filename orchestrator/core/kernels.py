@@ -15,6 +15,7 @@ from algorithms.contracts import Algorithm, Trace, View
 from orchestrator.core.plan import StagePlan
 from physics import twin
 from physics.contracts import Delta, Model
+from physics.directions import along
 
 Array = Any
 Tree = Any
@@ -57,19 +58,31 @@ def hand_down(stage: StagePlan, tile: int, h: Array, cot_x: Array) -> Array:
     return jax.vjp(partial(_encode, stage.encode), jnp.broadcast_to(h, cot_x.shape))[1](cot_x)[0]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def decode(model: Model, direction: Any, delta: tuple | None, digital: Tree, v: Array) -> Array:
-    """v [rows, batch, n_out] -> h; each row with its own perturbed digital parameters if there is a delta."""
+def decode(model: Model, delta: Delta | None, digital: Tree, v: Array) -> Array:
+    """v [1 or rows, batch, n_out] -> h; each row with its own perturbed digital parameters if there is a delta."""
+    if delta is None:
+        return _decode(model, digital, v)
+    return _decode_perturbed(model, delta.direction, delta.sides, digital, delta.context, delta.probe, delta.scale, v)
 
-    def row(v: Array, probe: Array, scale: Array) -> Array:
-        params = digital
-        if delta is not None:
-            params = jax.tree.map(lambda p, d: p + scale * d, digital, direction(delta[0], probe)["digital"])
+
+@partial(jax.jit, static_argnums=0)
+def _decode(model: Model, digital: Tree, v: Array) -> Array:
+    return jax.vmap(jax.vmap(lambda v: model.decode(digital, v)))(v)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _decode_perturbed(
+    model: Model, direction: Any, sides: int, digital: Tree, context: Tree, probe: Array, scale: Array, v: Array
+) -> Array:
+    if hasattr(model, "decode_rows"):
+        many = jax.vmap(lambda p: direction(context, p)["digital"])(probe[::sides])
+        return model.decode_rows(digital, many, scale, v)
+
+    def row(probe: Array, scale: Array, v: Array) -> Array:
+        params = along(digital, scale, direction(context, probe)["digital"])
         return jax.vmap(lambda v: model.decode(params, v))(v)
 
-    if delta is None:
-        return jax.vmap(lambda v: row(v, None, None))(v)
-    return jax.vmap(row)(v, delta[1], delta[2])
+    return jax.vmap(row)(probe, scale, jnp.broadcast_to(v, (scale.shape[0], *v.shape[1:])))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 3))
@@ -81,7 +94,7 @@ def respond_twin(
     def row(x: Array, key: Any, probe: Array, scale: Array) -> Array:
         params = device
         if delta is not None:
-            params = jax.tree.map(lambda p, d: p + scale * d, device, direction(delta[0], probe)["device"])
+            params = along(device, scale, direction(delta[0], probe)["device"])
         return twin.respond(model, params, x, key if noisy else None)
 
     x = jnp.broadcast_to(x, (row_keys.shape[0], *x.shape[1:]))

@@ -18,7 +18,7 @@ from algorithms import registry as methods
 from algorithms.contracts import AS_IS, Algorithm, Passes
 from orchestrator.core.optimiser import Optimiser
 from physics import registry as substrates
-from physics.contracts import Model
+from physics.contracts import EXACT, Model
 
 if TYPE_CHECKING:
     from orchestrator.spec import Run, Stage
@@ -50,6 +50,11 @@ class StagePlan:
     driven: bool
     group: int
 
+    @property
+    def exact(self) -> bool:
+        """Digital arithmetic without a device: its measurement is its input."""
+        return EXACT in self.whole.capabilities and not self.driven
+
 
 @dataclass(frozen=True)
 class Group:
@@ -65,7 +70,9 @@ class Group:
     @property
     def margin(self) -> float:
         """How far a perturbed write may lie from the parameters: commits keep this distance from the limits."""
-        return max(map(abs, self.passes.scale)) if self.passes.perturbs == "params" else 0.0
+        if self.passes.perturbs != "params":
+            return 0.0
+        return max(map(abs, self.passes.scale)) * self.algorithm.reach()
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Shards:
                 continue
             samples = work.item.hi - work.item.lo
             for (replica, stage, t), clock in self._clocks.items():
-                if replica == work.item.replica:
+                if replica == work.item.replica and not self.plan.stages[stage].exact:
                     rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
                     versions = _versions(work, self.tile(work, stage, t), rows, perturbed)
                     self._moments[(work.name, stage, t)] = [clock.row(v, samples) for v in versions]
@@ -100,14 +100,19 @@ class Shards:
         passes, tile = work.passes, self.tile(work, stage, t)
         probe = np.array([passes.probe[r] for r in rows], np.int32)
         scale = np.array([passes.scale[r] for r in rows], np.float32)
-        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale)
+        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, _sides(probe))
 
     def measure(self, call: Call, work: Work, stage: int, t: int, x: Array) -> tuple[Array, Entry | None]:
         """(v [rows, batch, n_out], its account) of one tile for x [1 or rows, batch, n_in]; None for the twin's."""
+        plan, item = self.plan, work.item
+        rows, perturbed = plan.rows_at(work.group, work.passes, item, stage)
+        share = Fraction(len(rows) * (item.hi - item.lo), len(plan.stages) * len(plan.stages[stage].tiles))
+        if plan.stages[stage].exact:
+            account = Entry(share, len(rows), 0, Fraction(0), Fraction(0))
+            return x, account if work.passes.on == "device" else None
         if work.passes.on == "twin":
             return self._respond_twin(call, work, stage, t, x), None
-        plan, item, tile = self.plan, work.item, self.tile(work, stage, t)
-        rows, perturbed = plan.rows_at(work.group, work.passes, item, stage)
+        tile = self.tile(work, stage, t)
         moments = self._moments[(work.name, stage, t)]
         request = Request(
             params=tile.params["device"],
@@ -127,7 +132,6 @@ class Shards:
             part = f", tile {t}" if len(plan.stages[stage].tiles) > 1 else ""
             where = f"network[{stage}], chip {item.replica}{part}, step {call.step}"
             raise type(error)(f"{where}: {error} {error.remedy}") from error
-        share = Fraction(reading.passes, len(plan.stages) * len(plan.stages[stage].tiles))
         return reading.v, Entry(share, reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules))
 
     def _respond_twin(self, call: Call, work: Work, stage: int, t: int, x: Array) -> Array:
@@ -148,6 +152,12 @@ class Shards:
         """Make every device safe and let it go."""
         for device in self.devices.values():
             device.close()
+
+
+def _sides(probe: np.ndarray) -> int:
+    """How many rows next to each other share a probe, if it is the same for all; else 1."""
+    length = len(probe) // len(np.unique(probe))
+    return length if np.array_equal(probe, np.repeat(probe[::length], length)[: len(probe)]) else 1
 
 
 def _joined(name: tuple[int, int, int]) -> str:

@@ -40,11 +40,12 @@ class Batch(NamedTuple):
     wrong: np.ndarray
 
 
-def batch(data: Dataset, seed: int, step: int, size: int) -> Batch:
-    """The batch of a step, a pure function of (seed, step)."""
+def batch(data: Dataset, seed: int, step: int, size: int, overlay: bool) -> Batch:
+    """The batch of a step, a pure function of (seed, step). Without an overlay no label is ever wrong."""
     index = keys.batch_indices(seed, step, size, len(data.x_train))
     y = data.y_train[index]
-    return Batch(data.x_train[index], y, keys.wrong_labels(seed, step, y, data.n_classes))
+    wrong = keys.wrong_labels(seed, step, y, data.n_classes) if overlay else y
+    return Batch(data.x_train[index], y, wrong)
 
 
 def test_batch(data: Dataset, lo: int, hi: int, size: int) -> Batch:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, records, task
+from orchestrator.core import kernels, keys, records, task, threads
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
@@ -39,6 +39,7 @@ class Worker:
         self._begun: tuple[int, int] | None = None
         self._traces: dict[tuple[Name, int], Trace] = {}
         self._errors: dict[Name, Array] = {}
+        self._known: set[tuple[str, int]] = set()  # what was done before, and is compiled
 
     def _fresh(self) -> Shards:
         stages = len(self.plan.stages)
@@ -62,15 +63,17 @@ class Worker:
         """
         report = Report(self.index)
         self._begin(call)
-        out: dict[Name, Message] = {}
-        for work in self._work(call):
+
+        def item(work: Work) -> tuple[Name, Message]:
             message = _merged(work, inbox) if inbox else Message(self._input(call, work), {})
             for stage in range(segment.first, segment.last):
                 if stage == len(self.plan.stages):
                     self._readout(call, work, self._joined(message, stage), message.scores, report)
                 elif self.plan.rows_at(work.group, work.passes, work.item, stage)[0]:
                     message = self._stage(call, work, stage, self._joined(message, stage), message.scores, report)
-            out[work.name] = message
+            return work.name, message
+
+        out = dict(threads.each(item, self._work(call), self._together("forward", call)))
         return (self._errors if segment.last > len(self.plan.stages) else out), report
 
     def reply(self, call: Call, segment: Segment, kinds: tuple[str, ...], *inbox: dict) -> tuple[dict, Report]:
@@ -81,10 +84,9 @@ class Worker:
         report = Report(self.index)
         errors, cots, peers = ([m for k, m in zip(kinds, inbox, strict=True) if k == kind] for kind in _KINDS)
         below: dict[Name, dict[int, Array]] = {}
-        for work in self._work(call):
+
+        def item(work: Work) -> None:
             group = work.group
-            if group.algorithm.signal != "error":
-                continue
             chain = group.algorithm.route == "chain"
             error = next(m[work.name] for m in errors if work.name in m)
             signal = _summed([m[work.name] for m in cots]) if chain and cots else error
@@ -96,6 +98,9 @@ class Worker:
                     signal = _summed([parts])
                 elif chain:
                     below[work.name] = parts
+
+        wanted = [work for work in self._work(call) if work.group.algorithm.signal == "error"]
+        threads.each(item, wanted, self._together("reply", call))
         return below, report
 
     def commit(self, record: records.Record | None) -> tuple[None, None]:
@@ -153,7 +158,7 @@ class Worker:
         v = kernels.join([parts[t] for t in here], spec.tile_by)
         params = self.shards.tile(work, stage, here[0]).params
         delta = self.shards.delta(work, stage, here[0]) if params["digital"] else None
-        h = kernels.decode(spec.whole, *kernels.split(delta), params["digital"], v)
+        h = kernels.decode(spec.whole, delta, params["digital"], v)
         self._traces[(work.name, stage)] = Trace(h_in, parts, v, h)
         if spec.trained and work.group.first <= stage <= work.group.last:
             seen = contracts.Trace(kernels.rows(x, v), v, h)
@@ -173,7 +178,7 @@ class Worker:
         if v is None:
             everywhere = {t: part for message in peers for t, part in message.parts.items()}
             v = kernels.join([everywhere[t] for t in sorted(everywhere)], spec.tile_by)
-            h = kernels.decode(spec.whole, None, None, {}, v)
+            h = kernels.decode(spec.whole, None, {}, v)
         x = kernels.encode(spec.encode, h_in)
         cots: dict[int, Array] = {}
         for t in sorted(parts):
@@ -227,6 +232,13 @@ class Worker:
         self._errors = {}
         self.shards.begin(call)
 
+    def _together(self, what: str, call: Call) -> bool:
+        """Whether items may be computed side by side: simulated devices, and not for the first time."""
+        name = what, call.purpose
+        known = name in self._known
+        self._known.add(name)
+        return known and not any(stage.driven for stage in self.plan.stages) and not self.plan.run.fleet.real_time
+
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""
         lanes = len(self.layout.lanes)
@@ -238,7 +250,7 @@ class Worker:
             return message.h
         below = self.plan.stages[stage - 1]
         v = kernels.join([message.parts[t] for t in sorted(message.parts)], below.tile_by)
-        return kernels.decode(below.whole, None, None, {}, v)
+        return kernels.decode(below.whole, None, {}, v)
 
     @property
     def _key(self) -> Any:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from physics.contracts import MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
+from physics.contracts import EXACT, MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
 from physics.decoding import ACTIVATIONS, Decode
+from physics.directions import dense, products
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Digital:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset({MEASURE, TWIN})
+        return frozenset({MEASURE, TWIN, EXACT})
 
     def init(self, key: Key) -> dict[str, Tree]:
         return {"device": {}, "digital": self.layer.init(key, jnp.zeros(self.n_in))["params"]}
@@ -58,3 +60,12 @@ class Digital:
 
     def decode(self, digital: Tree, v: Array) -> Array:
         return ACTIVATIONS[self.decode_as](self.layer.apply({"params": digital}, v))
+
+    def decode_rows(self, digital: Tree, direction: Tree, scale: Array, v: Array) -> Array:
+        """h [rows, batch, n_out] for v [1 or rows, batch, n_in]; see `physics.directions`."""
+        y = products(v, digital["kernel"], direction["kernel"], scale)
+        if self.bias:
+            sides = scale.shape[0] // jax.tree.leaves(direction)[0].shape[0]
+            d = jnp.repeat(jax.vmap(dense)(direction["bias"]), sides, axis=0)
+            y = y + (digital["bias"] + scale[:, None] * d)[:, None]
+        return ACTIVATIONS[self.decode_as](y)

@@ -1,11 +1,25 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.directions import rademacher, signs
+from algorithms.directions import (
+    TOGETHER,
+    Mixture,
+    align,
+    dense,
+    lazy_low_rank,
+    lazy_normal,
+    lazy_signs,
+    mixture,
+    rademacher,
+    signs,
+    threefry,
+)
 
 make = partial(jax.jit, static_argnums=1)(signs)
 tree = jax.jit(rademacher)
@@ -65,3 +79,85 @@ def test_entries_have_mean_zero_and_leaves_and_keys_are_independent():
     # nor do neighbours within a word, or the same bit of neighbouring words, know of each other
     for lag in (1, 31, 32):
         assert np.abs(np.mean(rows[:, lag:] * rows[:, :-lag], axis=1)).max() < bound
+
+
+# --- lazy leaves ------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "signs": lazy_signs,
+    "normal": lazy_normal,
+    "rank 1": partial(lazy_low_rank, rank=1),
+    "rank 3": partial(lazy_low_rank, rank=3),
+}
+LIKE = {"w": np.zeros((70, 24), np.float32), "b": np.zeros(24, np.float32), "c": np.zeros((), np.float32)}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**31))
+def test_words_are_those_of_jax(seed, first):
+    key = jax.random.key(seed)
+    data = jax.random.key_data(key)
+    assert np.array_equal(jax.jit(threefry, static_argnums=(1, 2))(data, 0, 50), jax.random.bits(key, (50,), "uint32"))
+    later = jax.jit(threefry, static_argnums=2)(data, first, 9)
+    assert np.array_equal(later[3:], jax.jit(threefry, static_argnums=2)(data, first + 3, 6))
+
+
+def test_rows_are_those_of_the_whole(kind):
+    made = jax.jit(lambda key: kind(key, LIKE))(jax.random.key(4))
+    rows = jax.jit(lambda leaf, lo, n: leaf.rows(lo, n), static_argnums=2)
+    for name, like in LIKE.items():
+        whole = np.asarray(jax.jit(dense)(made[name]))
+        assert whole.shape == like.shape and whole.dtype == np.float32
+        if like.ndim:
+            step = align(like.shape)
+            for lo, n in ((0, 3), (step, len(like) - step), (2 * step, min(step, 5))):
+                if n > 0 and lo + n <= len(like):
+                    assert np.array_equal(rows(made[name], np.int32(lo), n), whole[lo : lo + n])
+
+
+def test_entries_have_mean_zero_variance_one_and_are_uncorrelated(kind):
+    many = jax.jit(jax.vmap(lambda k: dense(kind(k, {"w": np.zeros((6, 5))})["w"])))(
+        jax.random.split(jax.random.key(1), 8000)
+    )
+    flat = np.asarray(many, np.float64).reshape(len(many), -1)
+    bound = 5 / np.sqrt(len(flat))
+    assert np.abs(flat.mean(axis=0)).max() < bound
+    assert np.abs(flat.T @ flat / len(flat) - np.eye(30)).max() < 2 * bound
+
+
+def test_normal_is_nearly_normal():
+    leaf = lazy_normal(jax.random.key(2), {"w": np.zeros(100_000)})["w"]
+    z = np.asarray(jax.jit(dense)(leaf), np.float64)
+    assert len(np.unique(z)) <= 21 and np.abs(z).max() <= 10 / np.sqrt(8)
+    assert np.mean(z**4) == pytest.approx(2.93, abs=5 * np.sqrt(96 / len(z)))
+
+
+@pytest.mark.parametrize("K", [1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3])
+def test_a_mixture_is_the_sum_in_order_and_every_product_is_exact(kind, K):
+    """Bit for bit what numpy adds in float32: so it is the same whether the compiler fuses or not."""
+    coefficients = np.random.default_rng(K).normal(size=K).astype(np.float32)
+    key = jax.random.key(9)
+
+    def direction(k):
+        return kind(jax.random.fold_in(key, k), LIKE)
+
+    spread = jax.jit(lambda leaf, c, n: leaf.spread(c, leaf.raw(0, n), n), static_argnums=2)
+    made = jax.jit(lambda c: dense(mixture(direction, c)))(coefficients)
+    for name in LIKE:
+        total = np.zeros_like(LIKE[name])
+        for k in range(K):
+            leaf = direction(k)[name]
+            n = len(total) if total.ndim else 1
+            one = np.asarray(spread(leaf, coefficients[k], n))
+            total = total + one.reshape(total.shape)
+        assert np.array_equal(made[name], total), name
+
+
+def test_a_mixture_of_a_number_that_is_none_is_not_finite():
+    leaf = mixture(lambda k: lazy_signs(jax.random.key(0), LIKE), jnp.array([1.0, np.nan]))["w"]
+    assert isinstance(leaf, Mixture) and not leaf.finite()

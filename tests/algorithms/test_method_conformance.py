@@ -12,6 +12,7 @@ import pytest
 
 from algorithms import registry
 from algorithms.contracts import AS_IS, RIGHT, WRONG, Algorithm, Passes, Perturbation, Trace
+from algorithms.directions import dense
 from physics.substrates.digital import Digital
 
 MODEL, BATCH, CLASSES = Digital(4, 3), 6, 2
@@ -33,7 +34,8 @@ def update(method, params, losses):
     """One update from losses or from a gradient, as a commit makes it."""
     state = method.init(KEY, params)
     evidence = params if losses is None else losses
-    return method.update(KEY, jnp.int32(3), state, params, evidence)
+    made = method.update(KEY, jnp.int32(3), state, params, evidence)
+    return made._replace(gradient=dense(made.gradient))
 
 
 def test_the_words_by_which_it_is_run_are_known(cls):
@@ -119,11 +121,12 @@ def test_a_direction_is_like_the_parameters_and_a_function_of_its_names(cls, par
     if method.passes().perturbs == "nothing":
         return
     context = KEY, method.init(KEY, params), params
-    one, again, other = (method.perturb(context, k) for k in (0, 0, 1))
+    one, again, other = (dense(method.perturb(context, k)) for k in (0, 0, 1))
     assert jax.tree.structure(one) == jax.tree.structure(params)
     assert jax.tree.map(np.shape, one) == jax.tree.map(np.shape, params)
     assert jax.tree.all(jax.tree.map(np.array_equal, one, again))
     assert not jax.tree.all(jax.tree.map(np.array_equal, one, other))
+    assert all(np.abs(leaf).max() <= method.reach() * (1 + 1e-6) for leaf in jax.tree.leaves(one))
 
 
 def test_a_lesson_is_a_gradient_like_the_parameters(cls, params, learn, draw):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.contracts import Perturbation
+from algorithms.directions import dense
 from algorithms.methods.spsa import SPSA
 
 PARAMS = {
@@ -49,11 +50,11 @@ def estimate(method, loss, params, keys, sign, noise):
 
     def one(key, noise):
         def measure(probe, scale):
-            d = Perturbation(method)((key, (), params), probe)
+            d = dense(Perturbation(method)((key, (), params), probe))
             return loss(jax.tree.map(lambda p, d: p + scale * d, params, d))
 
         losses = jax.vmap(measure)(np.array(passes.probe), sign * np.array(passes.scale, np.float32))
-        return method.update(key, jnp.int32(0), (), params, losses + noise).gradient
+        return dense(method.update(key, jnp.int32(0), (), params, losses + noise).gradient)
 
     return jax.vmap(one)(keys, noise)
 
@@ -98,8 +99,15 @@ def test_variance_and_cosine_follow_the_law(draw, d, K):
 
 
 METHOD = SPSA(probes=4, scale=0.05)
-direction = jax.jit(lambda probe: METHOD.perturb((jax.random.key(3), (), PARAMS), probe))
-update = jax.jit(lambda losses: METHOD.update(jax.random.key(3), jnp.int32(0), (), PARAMS, losses))
+direction = jax.jit(lambda probe: dense(METHOD.perturb((jax.random.key(3), (), PARAMS), probe)))
+
+
+@jax.jit
+def update(losses):
+    made = METHOD.update(jax.random.key(3), jnp.int32(0), (), PARAMS, losses)
+    return made._replace(gradient=dense(made.gradient))
+
+
 LOSSES = np.float32([2.3, 2.1, 1.7, 2.0, 2.4, 2.35, 1.9, 2.2])
 
 
@@ -137,7 +145,7 @@ def test_the_gradient_scales_with_the_losses(factor):
 
 def test_every_probe_of_every_step_has_a_direction_of_its_own():
     params = {"device": {"w": np.zeros((8, 8))}, "digital": {}}
-    perturb = jax.jit(lambda key, probe: METHOD.perturb((key, (), params), probe)["device"]["w"])
+    perturb = jax.jit(lambda key, probe: dense(METHOD.perturb((key, (), params), probe))["device"]["w"])
     directions = np.array([perturb(jax.random.key(step), k).ravel() for step in range(5) for k in range(4)])
     assert np.abs(directions @ directions.T / 64 - np.eye(20)).max() < 5 / np.sqrt(64)
 

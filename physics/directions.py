@@ -1,0 +1,87 @@
+"""What a stage does with the directions along which its parameters are perturbed.
+
+A leaf of a direction is an array, or LAZY: an object with `dense()`, the whole array, and `rows(lo, n)`, some of its
+rows; one of low rank has its factors `a` [n, r] and `b` [m, r] and `rank_scale` as well, for a b^T * rank_scale.
+A model that has a use for them may define, beside `decode`,
+
+    decode_rows(digital, direction, scale, v) -> h          for all rows of a request at once
+
+with `direction` stacked over the probes; rows next to each other share a probe. Other models are given arrays. Both
+ways agree but for rounding, which is tested for every substrate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from physics.contracts import Array, Tree
+
+BLOCK = 1 << 18  # entries of a matrix that are perturbed at once, about, so that they stay in a cache
+ALIGN = 32  # rows of a lazy leaf begin at a multiple of it
+
+
+def dense(leaf: Any) -> Array:
+    """The array that a leaf stands for."""
+    return leaf.dense() if hasattr(leaf, "dense") else leaf
+
+
+def along(params: Tree, scale: Array, direction: Tree) -> Tree:
+    """params + scale * direction, out of place."""
+    return jax.tree.map(lambda p, d: p + scale * dense(d), params, direction)
+
+
+def products(v: Array, W: Array, D: Any, scale: Array) -> Array:
+    """v_r (W + scale_r D_r) for each row r, [rows, batch, m].
+
+    v: [1 or rows, batch, n]; W: [n, m]; D: leaf stacked over the probes, [probes, ...]; scale: [rows].
+    """
+    n, m = W.shape
+    rows, batch, probes = scale.shape[0], v.shape[1], jax.tree.leaves(D)[0].shape[0]
+    scales = scale.reshape(probes, -1, 1, 1)
+    if hasattr(D, "rank_scale"):
+        base = (v.reshape(-1, n) @ W).reshape(-1, v.shape[0] // probes or 1, batch, m)  # [probes or 1, sides or 1, ...]
+        return (base + scales * _low_rank(v, D, probes)).reshape(rows, batch, m)
+    if v.shape[0] == 1:
+        moved = jax.lax.map(lambda d: _blocks(n, m, lambda lo, k: _cut(v[0], lo, k) @ _rows(d, lo, k)), D)
+        return (v[0] @ W + scales * moved[:, None]).reshape(rows, batch, m)
+
+    def probe(one: tuple[Array, Any, Array]) -> Array:
+        v, d, scales = one
+
+        def block(lo: Any, k: int) -> Array:
+            w, moved = jax.lax.dynamic_slice_in_dim(W, lo, k), _rows(d, lo, k)
+            return jnp.stack([_cut(v[s], lo, k) @ (w + scales[s] * moved) for s in range(v.shape[0])])
+
+        return _blocks(n, m, block)
+
+    return jax.lax.map(probe, (v.reshape(probes, -1, batch, n), D, scales)).reshape(rows, batch, m)
+
+
+def _low_rank(v: Array, D: Any, probes: int) -> Array:
+    """v_r D_r, [probes, sides or 1, batch, m], through the factors."""
+    if v.shape[0] == 1:
+        small = jnp.einsum("bn,pnr->pbr", v[0], D.a)[:, None]
+    else:
+        small = jnp.einsum("psbn,pnr->psbr", v.reshape(probes, -1, *v.shape[1:]), D.a)
+    return jnp.einsum("psbr,pmr->psbm", small, D.b) * D.rank_scale
+
+
+def _blocks(n: int, m: int, block: Any) -> Array:
+    """Sum over blocks of rows, in order; block(lo, k) is the part of rows lo..lo+k."""
+    k = max(BLOCK // m // ALIGN, 1) * ALIGN
+    if k >= n:
+        return block(0, n)
+    whole = n // k
+    total = jax.lax.fori_loop(1, whole, lambda i, total: total + block(i * k, k), block(0, k))
+    return total + block(whole * k, n - whole * k) if n > whole * k else total
+
+
+def _cut(v: Array, lo: Any, k: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(v, lo, k, axis=-1)
+
+
+def _rows(leaf: Any, lo: Any, k: int) -> Array:
+    return leaf.rows(lo, k) if hasattr(leaf, "rows") else jax.lax.dynamic_slice_in_dim(leaf, lo, k)

@@ -1,0 +1,146 @@
+"""Every fast path equals the slow, obvious one: bit for bit, or (another order of sums) but for rounding."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from algorithms.contracts import Perturbation
+from algorithms.directions import dense as all_dense
+from algorithms.directions import lazy_low_rank, lazy_normal, lazy_signs
+from algorithms.methods.backprop import PhysicsAware
+from algorithms.methods.es import ES
+from algorithms.methods.low_rank_es import LowRankES
+from algorithms.methods.spsa import SPSA
+from orchestrator import train
+from orchestrator.core import commit, kernels, threads
+from orchestrator.core.optimiser import Optimiser
+from physics import directions
+from physics.contracts import Delta
+from physics.substrates.crossbar import Crossbar
+from physics.substrates.digital import Digital
+
+KEY = jax.random.key(5)
+METHODS = [SPSA(probes=3), ES(probes=3), LowRankES(probes=20, rank=1), LowRankES(probes=3, rank=3), PhysicsAware()]
+OPTIMISERS = ["sgd", "momentum", "adam", "adamw"]
+
+
+def equal(a, b):
+    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+
+def evidence_of(method, params, step):
+    rng = np.random.default_rng(step)
+    if method.evidence == "losses":
+        return rng.normal(size=len(method.passes())).astype(np.float32)
+    return jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), params)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize("model", [Digital(70, 24), Crossbar(69, 24, noise=0.0)], ids=["digital", "device"])
+def test_a_commit_in_blocks_is_the_commit(method, optimiser, model, monkeypatch):
+    maker = commit.Maker(method, Optimiser(optimiser, 0.5, "cosine", 10), model, 0.05)
+    monkeypatch.setattr(commit, "BLOCK", 24 * 32)
+    found = {}
+    for whole in (10**6, 0):
+        monkeypatch.setattr(commit, "WHOLE", whole)
+        params = commit.first(model, 0.05, KEY)
+        carry = commit.start(maker, KEY, params)
+        for step in range(3):
+            mine = evidence_of(method, params, step)
+            params, carry, moved, info = commit.commit(maker, KEY, step, carry, params, mine)
+            assert moved
+        lost = jax.tree.map(lambda e: np.where(np.arange(e.size).reshape(e.shape) == 1, np.nan, e), mine)
+        params, carry, moved, _ = commit.commit(maker, KEY, 3, carry, params, lost)
+        assert not moved
+        found[whole] = jax.tree.map(np.array, (params, carry, info))
+    if optimiser.startswith("adam"):  # the compiler writes a / b / c as a / (b c) in one of them
+        for a, b in zip(*map(jax.tree.leaves, found.values()), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    else:
+        assert equal(found[0], found[10**6])
+
+
+LEAVES = {
+    "arrays": lambda key, like: all_dense(lazy_normal(key, like)),
+    "signs": lazy_signs,
+    "normal": lazy_normal,
+    "rank 1": partial(lazy_low_rank, rank=1),
+    "rank 3": partial(lazy_low_rank, rank=3),
+}
+
+
+class Along:
+    """A direction from one of `LEAVES`."""
+
+    def __init__(self, kind):
+        self.make = LEAVES[kind]
+
+    def __call__(self, context, probe):
+        return {"device": {}, "digital": self.make(jax.random.fold_in(KEY, probe), context)}
+
+
+@pytest.mark.parametrize("rows", [1, 8], ids=["one input", "an input each"])
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", LEAVES)
+def test_all_rows_at_once_are_the_rows_one_by_one(kind, bias, sides, rows, monkeypatch):
+    monkeypatch.setattr(directions, "BLOCK", 24 * 32)  # several blocks, and a rest
+    model, n, batch = Digital(70, 24, decode_as="tanh", bias=bias), 8, 5
+    digital = model.init(KEY)["digital"]
+    probe = np.repeat(np.arange(n // sides), sides).astype(np.int32)
+    scale = (0.1 * (-1.0) ** np.arange(n)).astype(np.float32)
+    v = np.random.default_rng(1).normal(size=(rows, batch, 70)).astype(np.float32)
+    along = Along(kind)
+    h = kernels.decode(model, Delta(along, digital, probe, scale, sides), digital, v)
+    assert h.shape == (n, batch, 24)
+    for r in range(n):
+        moved = directions.along(digital, scale[r], along(digital, probe[r])["digital"])
+        one = jax.vmap(partial(model.decode, moved))(jnp.asarray(v[min(r, rows - 1)]))
+        np.testing.assert_allclose(h[r], one, rtol=2e-5, atol=2e-6)
+
+
+def test_a_model_without_rows_is_given_arrays():
+    class Plain(Digital):
+        decode_rows = property()  # raises AttributeError: as if there were none
+
+    digital = Digital(6, 4).init(KEY)["digital"]
+    v = np.random.default_rng(1).normal(size=(1, 5, 6)).astype(np.float32)
+    delta = Delta(Perturbation(LowRankES(probes=2)), (KEY, (), {"device": {}, "digital": digital}), *_rows(), 2)
+    np.testing.assert_allclose(
+        kernels.decode(Plain(6, 4), delta, digital, v),
+        kernels.decode(Digital(6, 4), delta, digital, v),
+        rtol=2e-5,
+        atol=2e-6,
+    )
+
+
+def _rows():
+    return np.int32([0, 0, 1, 1]), np.float32([0.1, -0.1, 0.1, -0.1])
+
+
+@pytest.mark.parametrize("method", ["low-rank-es", "physics-aware"])
+def test_threads_change_no_bit(method, small, monkeypatch):
+    run = small(method)
+    found = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "threads", lambda count=count: count)
+        threads._pool.cache_clear()
+        result = train(run)
+        found.append((result.parameters_sha256, result.accuracy, result.passes, result.joules))
+    assert found[0] == found[1] == found[2]
+
+
+def test_the_first_error_is_the_one_that_is_raised():
+    def fail(i):
+        if i in (3, 7):
+            raise ValueError(i)
+        return i
+
+    assert threads.each(fail, range(3)) == [0, 1, 2]
+    for _ in range(20):
+        with pytest.raises(ValueError, match="3"):
+            threads.each(fail, range(9))
