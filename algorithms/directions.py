@@ -28,7 +28,7 @@ TOGETHER = 16  # directions of a mixture that are added in one pass over memory
 SIGN = np.uint32(1 << 31)
 SHORT = np.uint32(0xFFFFFFC0)  # keeps 18 bits of precision
 CLIP = 10  # of `Normal`, in steps of 1 / sqrt(8)
-STATIC: dict[str, Any] = {"metadata": {"static": True}}
+STATIC = {"static": True}
 
 
 class Lazy:
@@ -63,7 +63,7 @@ class Signs(Lazy):
     """+1 or -1 in every entry."""
 
     key: Array  # uint32 [2]
-    shape: tuple[int, ...] = field(**STATIC)
+    shape: tuple[int, ...] = field(metadata=STATIC)
 
     def raw(self, lo: Array | int, n: int) -> Array:
         return threefry(self.key, _first_word(self.shape, lo), -(-n * _width(self.shape) // 32))
@@ -111,7 +111,7 @@ class Normal(Lazy):
     """Nearly normal entries, of a binomial distribution with 32 throws; clipped, for a write must have a bound."""
 
     key: Array  # uint32 [2]
-    shape: tuple[int, ...] = field(**STATIC)
+    shape: tuple[int, ...] = field(metadata=STATIC)
 
     def raw(self, lo: Array | int, n: int) -> Array:
         width = _width(self.shape)

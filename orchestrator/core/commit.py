@@ -111,7 +111,8 @@ def _commit_in_blocks(
     state = update.state if bool(finite) else state
     if not (bool(finite) and bool(update.move)):
         return params, (state, opt_state), False, update.info
-    paths, tree = jax.tree.flatten_with_path(params)
+    paths, shape = jax.tree.flatten_with_path(params)
+    tree: Any = shape  # its type lacks `flatten_up_to`
     leaves = [leaf for _, leaf in paths]
     gradients = tree.flatten_up_to(update.gradient)
     work = [(j, lo, n) for j, leaf in enumerate(leaves) for lo, n in _blocks(leaf.shape)]

@@ -1,6 +1,6 @@
 """The coordinator: one step is a call to every worker, a reduction in a fixed order, and a record.
 
-    batch(seed, step) -> call workers (they commit the record of the step before) -> reduce -> append the record
+    call workers (they commit the record of the step before, draw the batch) -> reduce -> append the record
 
 It knows no method and no substrate by name; what a method needs follows from its route, signal and evidence.
 """
@@ -91,7 +91,7 @@ class Coordinator:
                 calls.append(Call(live.step, keys.TRAIN, self._pending))
                 self._pending = record
             else:
-                calls.append(Call(live.step, keys.EVALUATE, self._pending, None, self._samples))
+                calls.append(Call(live.step, keys.EVALUATE, self._pending, self._samples))
             if len(calls) == WALK:
                 self._everyone("walk", calls)
                 calls = []
@@ -123,10 +123,8 @@ class Coordinator:
 
     def step(self, step: int) -> float | None:
         """One step; returns the mean loss of its measured rows, if the readout gave losses."""
-        spec = self.plan.run.train
-        batch = task.batch(self.data, spec.seed, step, spec.batch, self.plan.overlay)
         before = self.pool.wire_bytes
-        reports, account = self._round(Call(step, keys.TRAIN, self._pending, batch))
+        reports, account = self._round(Call(step, keys.TRAIN, self._pending))
         wire_bytes = self.pool.wire_bytes - before
         evidence = self._reduce(reports)
         loss = records.mean_loss(self.plan, evidence)
@@ -146,7 +144,7 @@ class Coordinator:
     def evaluate(self, step: int, purpose: int = keys.EVALUATE) -> Point:
         """Accuracy and mean loss on the test part: on the chips, or (PROMISE) on the nominal twin with cycle noise."""
         samples = self._samples
-        reports, account = self._round(Call(step, purpose, self._pending, None, samples))
+        reports, account = self._round(Call(step, purpose, self._pending, samples))
         answers = {name[1]: value for report in reports for name, value in report.correct.items()}
         right = [0] * self.plan.replicas
         losses = []
@@ -227,8 +225,8 @@ class Coordinator:
         reports = sorted(self.pool.gather(futures), key=lambda r: r.worker)
         account: ledger.Account = {}
         for report in reports:
-            for entry in report.entries:
-                account[report.worker] = ledger.add(account.get(report.worker, ledger.ZERO), entry)
+            if report.entries:
+                account[report.worker] = ledger.total([account.get(report.worker, ledger.ZERO), *report.entries])
         return reports, account
 
     def _lane(self, lane: Lane, call: Call) -> Iterator[Any]:

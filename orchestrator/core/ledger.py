@@ -6,8 +6,10 @@ Sums are rational numbers, so the total does not depend on the order of arrival 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import reduce
 from typing import Any, NamedTuple
 
 
@@ -29,6 +31,11 @@ def add(a: Entry, b: Entry) -> Entry:
     seconds = None if a.seconds is None or b.seconds is None else a.seconds + b.seconds
     joules = None if a.joules is None or b.joules is None else a.joules + b.joules
     return Entry(a.passes + b.passes, a.calls + b.calls, a.writes + b.writes, seconds, joules)
+
+
+def total(entries: Iterable[Entry]) -> Entry:
+    """Their sum."""
+    return reduce(add, entries, ZERO)
 
 
 def exact(value: float | None) -> Fraction | None:
@@ -71,10 +78,7 @@ class Ledger:
             self.add(kind, worker, entry)
 
     def total(self, kind: str = "train") -> Entry:
-        total = ZERO
-        for entry in self.by_worker[kind].values():
-            total = add(total, entry)
-        return total
+        return total(self.by_worker[kind].values())
 
 
 def plain(entry: Entry) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def reduce_gradients(plan: Plan, items: Iterable[Item], gradients: dict[int, Tre
 
 def loss_sum(losses: np.ndarray) -> np.ndarray:
     """Sum over the samples of each row: [rows, batch] -> float64 [rows]; a row is never divided among workers."""
-    return np.sum(np.asarray(losses), axis=1, dtype=np.float64)
+    return np.asarray(losses).sum(axis=1, dtype=np.float64)
 
 
 def tiles(plan: Plan) -> dict[Name, Tile]:

@@ -40,8 +40,9 @@ class Batch(NamedTuple):
     wrong: np.ndarray
 
 
+@lru_cache(maxsize=2)
 def batch(data: Dataset, seed: int, step: int, size: int, overlay: bool) -> Batch:
-    """The batch of a step, a pure function of (seed, step). Without an overlay no label is ever wrong."""
+    """The batch of a step, a pure function of (seed, step), kept for a while. Without an overlay no label is wrong."""
     index = keys.batch_indices(seed, step, size, len(data.x_train))
     y = data.y_train[index]
     wrong = keys.wrong_labels(seed, step, y, data.n_classes) if overlay else y

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algorithms.contracts import Passes
-from orchestrator.core import keys, records, task
+from orchestrator.core import keys, records
 from orchestrator.core.ledger import Entry
 from orchestrator.core.plan import Group, Item, Plan
 
@@ -18,12 +18,11 @@ Name = tuple[int, int]  # (group, item)
 
 
 class Call(NamedTuple):
-    """What the coordinator sends in a step: its number, its purpose, the previous record, the batch (training)."""
+    """What the coordinator sends in a step: its number, its purpose, the previous record. Workers draw the batch."""
 
     step: int
     purpose: int
     record: records.Record | None
-    batch: task.Batch | None = None
     samples: int | None = None  # evaluation: how many test samples
 
 
@@ -64,7 +63,7 @@ class Report:
     losses: dict[Name, np.ndarray] = field(default_factory=dict)  # summed over samples, [rows]
     gradients: dict[Name, dict] = field(default_factory=dict)  # {(stage, tile): summed over samples}
     correct: dict[Name, tuple[int, float]] = field(default_factory=dict)  # right answers, loss summed
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)  # summed before they are sent
 
 
 def all_work(plan: Plan, call: Call) -> Iterator[Work]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, records, task, threads
+from orchestrator.core import kernels, keys, ledger, records, task, threads
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
@@ -74,6 +74,7 @@ class Worker:
             return work.name, message
 
         out = dict(threads.each(item, self._work(call), self._together("forward", call)))
+        report.entries = [ledger.total(report.entries)] if report.entries else []
         return (self._errors if segment.last > len(self.plan.stages) else out), report
 
     def reply(self, call: Call, segment: Segment, kinds: tuple[str, ...], *inbox: dict) -> tuple[dict, Report]:
@@ -202,9 +203,12 @@ class Worker:
 
     def _batch(self, call: Call, work: Work) -> task.Batch:
         lo, hi = work.item.lo, work.item.hi
-        if call.batch is None:
+        if call.purpose != keys.TRAIN:
             return task.test_batch(self.data, lo, hi, self.plan.run.train.evaluate_chunk)
-        return task.Batch(*(a[lo:hi] for a in call.batch))
+        spec = self.plan.run.train
+        return task.Batch(
+            *(a[lo:hi] for a in task.batch(self.data, spec.seed, call.step, spec.batch, self.plan.overlay))
+        )
 
     def _readout(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
         """Losses of the rows, or the error to send back, or (evaluation) how many answers are right."""
