@@ -140,8 +140,7 @@ class Mixture(Lazy):
         whole, left = divmod(self.coefficients.shape[0], TOGETHER)
 
         def add(total: Array, some: Mixture) -> tuple[Array, None]:
-            # behind a barrier, or the compiler makes every word anew for each of its 32 entries
-            raw = jax.lax.optimization_barrier(jax.vmap(lambda d: d.raw(lo, n))(some.directions))
+            raw = jax.vmap(lambda d: d.raw(lo, n))(some.directions)
             for k in range(some.coefficients.shape[0]):
                 one = jax.tree.map(lambda leaf: leaf[k], raw)  # noqa: B023 - used at once
                 total = total + some.directions.spread(some.coefficients[k], one, n)
@@ -211,11 +210,19 @@ def signs(key: Key, shape: tuple[int, ...]) -> Array:
 def threefry(key: Array, first: Array | int, n: int) -> Array:
     """Words first..first+n of Threefry-2x32, 20 rounds, uint32 [n]; those of `jax.random.bits`; key: uint32 [2].
 
-    JAX's own is compiled with a loop over the rounds on CPUs, which writes every round to memory: 25 times slower.
+    JAX's own is compiled with a loop over the rounds on CPUs, which writes every round to memory: 25 times slower. Here
+    the loop is over two halves of the words: without one the compiler, which heeds no barrier on CPUs, would make each
+    word anew for all of its 32 entries.
     Source: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
+    half = -(-n // 2)
+    begins = jnp.uint32(first) + np.uint32(half) * jnp.arange(2, dtype="uint32")
+    return jax.lax.map(lambda first: _words(key, first, half), begins).reshape(-1)[:n]
+
+
+def _words(key: Array, first: Array, n: int) -> Array:
     ks = key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
-    x1 = jnp.arange(n, dtype="uint32") + jnp.uint32(first)
+    x1 = jnp.arange(n, dtype="uint32") + first
     x0, x1 = jnp.zeros_like(x1) + ks[0], x1 + ks[1]
     for i in range(5):
         for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
