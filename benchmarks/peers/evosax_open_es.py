@@ -33,7 +33,7 @@ DEFAULTS = {
     "steps_total": 2000,
     "activation": "relu",
     "sigma": 0.05,
-    "rate": 0.1,
+    "rate": 0.05,
     "optimizer": "sgd",
     "loop": "auto",  # or steps, scan
     "data": None,  # path of an .npz: x [n, features] in 0..1, y [n]

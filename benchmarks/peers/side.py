@@ -17,19 +17,27 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 EVALUATED = 2000  # the first so many samples are those that a loss is reported for
 Round = Callable[[], dict[str, Any]]
+Around = Callable[[dict[str, Any]], AbstractContextManager[Any]]
 Setup = Callable[[dict[str, Any]], tuple[dict[str, Any], Round]]
 
 
-def serve(setup: Setup, defaults: dict[str, Any], packages: Iterable[str] = ()) -> None:
+def serve(
+    setup: Setup,
+    defaults: dict[str, Any],
+    packages: Iterable[str] = (),
+    around: Around = lambda options: nullcontext(),
+) -> None:
     """Run a side. `setup(options)` gets the defaults with the options given over them; a name without one is refused.
 
-    It returns what is to be known about the side, and a function that runs one round.
+    It returns what is to be known about the side, and a function that runs one round. `around(options)` is entered
+    before it and left at the end, also when the side is told to end by SIGTERM.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -42,13 +50,14 @@ def serve(setup: Setup, defaults: dict[str, Any], packages: Iterable[str] = ()) 
         parser.error(f"no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(defaults))}")
     options = defaults | given
 
-    about, run = setup(options)
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    versions["python"] = platform.python_version()
-    about = {"threads": threads(), "options": options} | about
-    print(json.dumps({"ready": {"versions": versions, "about": about}}), file=answers)
-    for _ in sys.stdin:
-        print(json.dumps(run()), file=answers)
+    with around(options):
+        about, run = setup(options)
+        versions = {name: importlib.metadata.version(name) for name in packages}
+        versions["python"] = platform.python_version()
+        about = {"threads": threads(), "options": options} | about
+        print(json.dumps({"ready": {"versions": versions, "about": about}}), file=answers)
+        for _ in sys.stdin:
+            print(json.dumps(run()), file=answers)
 
 
 def threads() -> int:
