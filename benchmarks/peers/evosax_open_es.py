@@ -36,6 +36,7 @@ DEFAULTS = {
     "rate": 0.05,
     "optimizer": "sgd",
     "loop": "auto",  # or steps, scan
+    "prng": "threefry2x32",  # JAX's default; or rbg, unsafe_rbg
     "data": None,  # path of an .npz: x [n, features] in 0..1, y [n]
     "seed": 0,
 }
@@ -74,7 +75,7 @@ def setup(o: dict[str, Any]) -> tuple[dict[str, Any], side.Round]:
         return key, state
 
     def begin(seed: int) -> Any:
-        key, k_mean, k_state = jax.random.split(jax.random.key(seed), 3)
+        key, k_mean, k_state = jax.random.split(jax.random.key(seed, impl=o["prng"]), 3)
         return key, es.init(k_state, mlp.init(k_mean, o["layers"]), params)
 
     loop, picked = mlp.pick(generation, o["generations"], o["loop"], begin(o["seed"]), x, y)

@@ -12,9 +12,9 @@ nominal chip. What is timed:
                     crossbar and digital a compiler may turn "gradient" into sums over columns; this it cannot.
 
 A fair use: float32; torch.compile with fullgraph, its C++ made for as many threads as the affinity has CPUs; normal
-numbers drawn by aten from within it (fallback_random: the inductor's own draw one after the other, a call of the
-crossbar then takes four times as long, and twice as long as without compiling); no autograd graph in "forward", torch.func.grad inside the compiled function in
-"gradient" and "vjp"; inputs and parameters fixed in memory. If it cannot be compiled, it runs eagerly and `about` says so.
+numbers drawn by aten from within it (fallback_random: the inductor's own draw takes several times as long, and makes
+the crossbar slower than without compiling); no autograd graph in "forward", torch.func.grad inside the compiled code
+otherwise; inputs and parameters fixed in memory. If it cannot be compiled, it runs eagerly and `about` says so;
 "compile": false asks for that.
 
 --check FILE.npz: compares with answers and gradients of the project and exits with 1 if they differ by more than 1e-4
