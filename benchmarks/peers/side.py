@@ -4,8 +4,8 @@ The side sets itself up, warms up, and prints one line of JSON, `{"ready": {"ver
 each line on stdin asks for one round, which is answered by one line, `{"value": rate, ...}`; stdin closed ends it.
 All else that is printed, by libraries and by processes below them too, goes to stderr.
 
-The parent pins the CPUs before it starts a side, so a side's threads are as many as its affinity has CPUs. Sides that
-use torch import this module before it: see SPIN.
+The parent pins the CPUs before it starts a side, so a side's threads are as many as its affinity has CPUs.
+The environment is left alone; how long OpenMP threads spin (GOMP_SPINCOUNT, see README.md) is the parent's to set.
 """
 
 from __future__ import annotations
@@ -22,11 +22,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-
-# Threads of GNU OpenMP wait for each other by spinning, for long: with as many threads as CPUs, one other busy process
-# makes torch some ten times slower. This bounds the spinning (some 10 us); set in the environment, that value stays.
-SPIN = "10000"
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
 
 EVALUATED = 2000  # the first so many samples are those that a loss is reported for
 Round = Callable[[], dict[str, Any]]
@@ -60,7 +55,7 @@ def serve(
         about, run = setup(options)
         versions = {name: importlib.metadata.version(name) for name in packages}
         versions["python"] = platform.python_version()
-        about = {"threads": threads(), "GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"], "options": options} | about
+        about = {"threads": threads(), "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT"), "options": options} | about
         print(json.dumps({"ready": {"versions": versions, "about": about}}), file=answers)
         for _ in sys.stdin:
             print(json.dumps(run()), file=answers)
