@@ -2,6 +2,7 @@
 #   make train      train the methods on the digits and compare them
 #   make test       the tests, without the slow ones (make test-all: all of them)
 #   make lint types layers wheel    the other checks; make format mends what it can
+#   make bench-peers    the libraries that the benchmarks compare with, in an environment of their own
 #   make lock       pin anew after a change of the dependencies
 #   make clean      remove what these targets made
 # The environment is made with uv where it is installed, else with python3's venv and pip.
@@ -12,6 +13,7 @@ ARGS   ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
+PEERS := benchmarks/peers/.venv
 
 ifneq ($(UV),)
 make_venv   = $(UV) venv --quiet --python '$(PYTHON)' $(VENV)
@@ -23,7 +25,7 @@ pip_install = @$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ens
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: train install install-dev test test-all lint format types layers wheel lock clean
+.PHONY: train install install-dev test test-all lint format types layers wheel bench-peers lock clean
 
 train: install
 	$(BIN)/pnn compare examples/digits.toml $(ARGS)
@@ -56,6 +58,8 @@ wheel: install-dev
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation
 
+bench-peers: $(PEERS)/.locked
+
 # Keeps the pins that still fit; make lock ARGS=--upgrade takes the newest of everything.
 compile = pip compile pyproject.toml --quiet --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
@@ -71,11 +75,12 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find physics algorithms orchestrator tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(PEERS) .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find physics algorithms orchestrator tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps: older than their lock file means that it is installed anew, and so does a Python that is gone.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/.locked $(VENV)/.installed $(VENV)/.installed-dev)
+$(shell test -x $(PEERS)/bin/python || rm -f $(PEERS)/.locked)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -96,4 +101,11 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing the tools of development ..."
 	$(pip_install) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Always by pip: its configuration says where the CPU build of torch is found. The lock is complete, so --no-deps.
+$(PEERS)/.locked: benchmarks/peers/requirements.lock
+	@echo "Installing the peers of the benchmarks into $(PEERS) (some 2 GB, once) ..."
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ARGS) -r $<
 	@touch $@
