@@ -6,13 +6,13 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from orchestrator.bench import sides
-from orchestrator.bench.row import Part
+from orchestrator.bench.row import Part, Side
 
 Answers = list[dict[str, Any]]
 Values = list[float]
@@ -87,39 +87,44 @@ def rounds(part: Part, pinned: Sequence[int]) -> tuple[Answers, Answers, dict[st
     Raises `sides.Failed` with the name of the side.
     """
     both = {"ours": part.ours} | ({"theirs": part.theirs} if part.theirs else {})
-    names = {"ours": "ours", "theirs": part.theirs.name if part.theirs else ""}
     found: dict[str, Answers] = {"ours": [], "theirs": []}
+    running: dict[str, sides.Process] = {}
+    told: dict[str, Any] = {}
     with ExitStack() as stack:
-        scratch = {"scratch": stack.enter_context(tempfile.TemporaryDirectory(prefix="pnn-bench-"))}
-        more: dict[str, Any] = {}
-        which = "ours"
-        try:
-            for which, side in both.items():
+        for side in both.values():
+            with named(side):
                 sides.command(side, {})  # whether it is there, before anything is started
-            if part.prepare:
-                which = "ours"
-                more = prepared(part, pinned, scratch)
-            running = {}
-            for which, side in both.items():
-                own_folder = scratch if side.kind == "ours" else {}
-                running[which] = stack.enter_context(sides.started(side, pinned, {**more, **own_folder}))
-            told = {}
-            for which, process in running.items():
-                told[which] = process.ready(part.deadline_s)
-            for number in range(part.rounds):
-                for which in sorted(running, reverse=bool(number % 2)):
+        scratch = {"scratch": stack.enter_context(tempfile.TemporaryDirectory(prefix="pnn-bench-"))}
+        more = prepared(part, pinned, scratch)
+        for which, side in both.items():
+            own_folder = scratch if side.kind == "ours" else {}
+            running[which] = stack.enter_context(sides.started(side, pinned, {**more, **own_folder}))
+        for which, side in both.items():
+            with named(side):
+                told[which] = running[which].ready(part.deadline_s)
+        for number in range(part.rounds):
+            for which in sorted(running, reverse=bool(number % 2)):
+                with named(both[which]):
                     found[which].append(running[which].round(part.deadline_s))
-        except sides.Failed as failed:
-            raise sides.Failed(f"{names[which]}: {failed}") from None
     return found["ours"], found["theirs"], told
 
 
 def prepared(part: Part, pinned: Sequence[int], more: dict[str, Any]) -> dict[str, Any]:
-    """The options that a preparation works out for both sides. Raises `sides.Failed`."""
-    assert part.prepare is not None
-    with sides.started(part.prepare, pinned, more) as process:
+    """The options that a preparation works out for both sides; none without one. Raises `sides.Failed`."""
+    if part.prepare is None:
+        return {}
+    with named(part.prepare), sides.started(part.prepare, pinned, more) as process:
         process.ready(part.deadline_s)
         return dict(process.round(part.deadline_s).get("options", {}))
+
+
+@contextmanager
+def named(side: Side) -> Iterator[None]:
+    """Says whose failure it is."""
+    try:
+        yield
+    except sides.Failed as failed:
+        raise sides.Failed(f"{side.name} ({'ours' if side.kind == 'ours' else 'a peer'}): {failed}") from None
 
 
 def judged(part: Part, ours: Answers, theirs: Answers, told: dict[str, Any]) -> Measured:

@@ -38,8 +38,8 @@ class Part:
     value of our side as it is. key, their_key: what is looked at in the answer of each side.
     bar: what the value must reach (`better`: from below or from above); None: it is only reported.
     worst: what no single round may miss. reason: why a part that misses its bar misses it.
-    prepare: a side that answers once, first, with {"options": ...} for both sides. quick: options that make both sides
-    small; None: `--quick` leaves the part out. deadline_s: of the warm-up, and of each round.
+    prepare: a side that answers once, first, with {"options": ...} for both sides. quick: other values of options that
+    make small whichever side has them; None: `--quick` leaves the part out. deadline_s: of the warm-up, and of a round.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Part:
         """As `--quick` measures it: small and without a bar, for its ratio means nothing. None: not at all."""
         if self.quick is None:
             return None
-        sides = {
-            name: side and replace(side, options={**side.options, **self.quick})
+        sides: dict[str, Any] = {
+            name: side and replace(side, options={k: self.quick.get(k, v) for k, v in side.options.items()})
             for name, side in (("ours", self.ours), ("theirs", self.theirs), ("prepare", self.prepare))
         }
         limits: dict[str, Any] = {"rounds": QUICK_ROUNDS, "deadline_s": QUICK_DEADLINE_S}

@@ -192,12 +192,11 @@ def number(value: Any) -> bool:
 
 @contextmanager
 def started(side: Side, pinned: Sequence[int], more: dict[str, Any] | None = None) -> Iterator[Process]:
-    """A side that is starting, ended at the end of the block. more: further options. `Failed` names the side."""
-    try:
-        words = command(side, {**side.options, **(more or {})})
-        process = Process(words, surroundings(side.kind), pinned)
-    except (Failed, OSError) as error:
-        raise Failed(str(error)) from None
+    """A side that is starting, ended at the end of the block. more: further options.
+
+    Raises `Failed` if it is not there.
+    """
+    process = Process(command(side, {**side.options, **(more or {})}), surroundings(side.kind), pinned)
     patience_s = HURRY_S
     try:
         yield process
