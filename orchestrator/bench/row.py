@@ -20,12 +20,12 @@ class Side:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def ours(name: str, **options: Any) -> Side:
+def ours(name: str, /, **options: Any) -> Side:
     """A side in our own environment."""
     return Side("ours", name, options)
 
 
-def peer(name: str, **options: Any) -> Side:
+def peer(name: str, /, **options: Any) -> Side:
     """A side in the environment of the peers."""
     return Side("peer", name, options)
 

@@ -26,6 +26,7 @@ from orchestrator.bench.row import Side
 HOME = Path(__file__).resolve().parents[2]
 CORES = 2  # that both sides of a comparison run on: what the table was written for
 TAIL = 12  # lines of standard error that are told
+LOOK_S = 0.2  # between two looks whether a silent side lives
 LONGEST = 1 << 20  # bytes of an answer
 PATIENCE_S, HURRY_S = 30.0, 3.0  # for a side to end by itself: after its rounds, or when something went wrong
 FLAG = "--xla_backend_optimization_level=1"  # ours: see orchestrator/__init__.py
@@ -159,9 +160,13 @@ class Process:
         assert self.process.stdout is not None
         end = time.monotonic() + deadline_s
         while b"\n" not in self._read:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                raise self._failed(f"said nothing for {deadline_s:g} s")
+            dead = self.process.poll() is not None  # and what it started may still hold its output open
+            if not select.select([self.process.stdout], [], [], 0 if dead else LOOK_S)[0]:
+                if dead:
+                    raise self._failed(self._end())
+                if time.monotonic() > end:
+                    raise self._failed(f"said nothing for {deadline_s:g} s")
+                continue
             more = os.read(self.process.stdout.fileno(), 1 << 16)
             if not more:
                 raise self._failed(self._end())
