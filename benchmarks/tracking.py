@@ -194,7 +194,7 @@ def probes_for(ms: float) -> int:
     from orchestrator.bench import sides
     from orchestrator.bench.row import ours
 
-    with sides.started(ours("probes", ms=ms), sides.cores()) as process:
+    with sides.started(ours("probes", ms=ms, steps=60), sides.cores()) as process:
         process.ready(LIMIT_S)
         return int(process.round(LIMIT_S)["value"])
 

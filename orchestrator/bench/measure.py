@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -72,11 +73,14 @@ def measure(parts: Sequence[Part], pinned: Sequence[int], say: Callable[[str], N
     for _, same in groupby(parts, key=lambda part: repr(part.together)):
         group = list(same)
         say(f"{', '.join(part.name for part in group)} ...")
+        began = time.perf_counter()
         try:
             a, b, told = rounds(group[0], pinned)
         except sides.Failed as failed:
             yield from (Measured(part, failure=str(failed)) for part in group)
             continue
+        finally:
+            say(f"  {time.perf_counter() - began:.0f} s")
         for part in group:
             yield judged(part, a, b, told)
 

@@ -95,13 +95,13 @@ def short(value: float | None) -> str:
 
 def remarks(found: Sequence[Measured]) -> list[str]:
     """Why parts failed, and why they miss their bars."""
-    lines = []
+    told: dict[str, list[str]] = {}
     for m in found:
         if m.failure:
-            lines.append(f"{m.part.name} failed: {m.failure}")
+            told.setdefault(f"failed: {m.failure}", []).append(m.part.name)
         elif not m.met:
-            lines.append(f"{m.part.name} misses its bar: {m.part.reason or 'no reason is recorded'}")
-    return lines
+            told.setdefault(f"misses its bar: {m.part.reason or 'no reason is recorded'}", []).append(m.part.name)
+    return [f"{', '.join(names)} {what}" for what, names in told.items()]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

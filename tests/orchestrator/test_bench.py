@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -346,6 +347,15 @@ def test_quick_parts_are_small_and_have_no_bar():
     assert small.ours.options == {"steps": 2, "size": 3} and small.theirs.options == {"steps": 2}
     assert small.bar is None and small.worst is None and small.rounds >= 2
     assert replace(part, quick=None).small() is None
+
+
+def test_nothing_heavy_is_imported_to_choose_rows():
+    program = (
+        "import sys; from orchestrator.bench import measure, report, table; table.choose([]);"
+        "print(sorted({'jax', 'ray', 'mlflow', 'scipy', 'flax'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=sides.HOME)
+    assert done.stdout.strip() == "[]"
 
 
 def test_rows_are_listed_without_measuring(pnn):

@@ -23,12 +23,12 @@ def part(name: str, devices: int, ms: float, bar: float | None, stages: int = 1)
 
 def with_ray(name: str, devices: int, ms: float) -> Part:
     """Reported beside it: a call of plain Ray for each probe."""
-    about = {"devices": devices, "ms": ms, "probes": PROBES}
+    about = {"devices": devices, "probes": PROBES}
     return Part(
         f"device/{name}-ray-per-probe",
         "measurements/s",
-        ours("device", **about, stages=1, seconds=5.0),
-        peer("ray_per_probe", **about),
+        ours("device", **about, ms=ms, stages=1, seconds=5.0),
+        peer("ray_per_probe", **about, sleep_s=ms / 1e3, steps=20),
         "plain Ray, a call for each probe",
     )
 

@@ -17,7 +17,7 @@ METHOD: dict[str, Any] = {
     "optimizer": "adam",
     "rate": RATE,
 }
-QUICK = {"generations": 2, "steps_total": 2}
+QUICK = {"generations": 2, "steps_total": 2, "batch": 64, "loop": "steps"}
 DATA = ours("export", dataset="mnist")
 
 
@@ -36,7 +36,13 @@ def their_es(name: str, layers: list[int], batch: int = BATCH, generations: int 
 def evosax(layers: list[int], generations: int = GENERATIONS) -> Side:
     """evosax, begun anew with another seed each round."""
     return their_es(
-        "evosax_open_es", layers, generations=generations, steps_total=generations, rate=RATE, optimizer="adam"
+        "evosax_open_es",
+        layers,
+        generations=generations,
+        steps_total=generations,
+        rate=RATE,
+        optimizer="adam",
+        loop="auto",
     )
 
 
@@ -64,7 +70,7 @@ ROW = Row(
             "es-1e5/forwards",
             "generations/s",
             MINE,
-            their_es("forwards", LAYERS),
+            their_es("forwards", LAYERS, loop="auto"),
             "plain forwards, parameters materialised",
             prepare=DATA,
         ),

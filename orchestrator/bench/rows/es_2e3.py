@@ -17,7 +17,7 @@ ROW = Row(
             "es-2e3",
             "generations/s",
             our_es(LAYERS, "digits", BATCH, GENERATIONS),
-            their_es("forwards", LAYERS, BATCH, GENERATIONS),
+            their_es("forwards", LAYERS, BATCH, GENERATIONS, loop="auto"),
             "bare vmapped forwards",
             0.9,
             prepare=DATA,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.bench.row import Part, Row
-from orchestrator.bench.rows.es_1e5 import QUICK, our_es, their_es
+from orchestrator.bench.rows.es_1e5 import QUICK, RATE, our_es, their_es
 from orchestrator.bench.rows.es_2e3 import BATCH, DATA, GENERATIONS, LAYERS
 
 ROW = Row(
@@ -15,7 +15,7 @@ ROW = Row(
             "es-ray",
             "generations/s",
             our_es(LAYERS, "digits", BATCH, GENERATIONS, pool="ray", workers=2),
-            their_es("evotorch_pgpe", LAYERS, BATCH, GENERATIONS, actors=2),
+            their_es("evotorch_pgpe", LAYERS, BATCH, GENERATIONS, actors=2, rate=RATE, optimizer="adam"),
             "EvoTorch PGPE, 2 Ray actors",
             6.0,
             prepare=DATA,

@@ -20,7 +20,7 @@ ROW = Row(
             "lower",
             "upper end",
             rounds=PAIRS,
-            prepare=ours("probes", ms=MS),
+            prepare=ours("probes", ms=MS, steps=60),
             quick={"steps": 20, "ms": 5.0},
         ),
     ),
