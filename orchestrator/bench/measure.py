@@ -70,7 +70,7 @@ class Measured:
 
 def measure(parts: Sequence[Part], pinned: Sequence[int], say: Callable[[str], None]) -> Iterator[Measured]:
     """Measure parts, those with the same sides together; a part that fails is told, and the others go on."""
-    for _, same in groupby(parts, key=lambda part: repr(part.together)):
+    for _, same in groupby(parts, key=lambda part: part.together):
         group = list(same)
         say(f"{', '.join(part.name for part in group)} ...")
         began = time.perf_counter()

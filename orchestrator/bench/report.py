@@ -113,7 +113,6 @@ def write(folder: Path, row: Row, found: Sequence[Measured], about: dict[str, An
     for m in found:
         rounds = {"ours": m.ours, "theirs": m.theirs}
         parts.append({**m.json(), "failure": m.failure, "rounds": rounds, "versions": m.versions, "about": m.about})
-    folder.mkdir(parents=True, exist_ok=True)
     whole = {"row": row.name, "what": row.what, "quick": quick, "machine": about, "parts": parts}
     write_text(folder / f"{row.name}.json", json.dumps(whole, indent=1) + "\n")
 

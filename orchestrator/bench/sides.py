@@ -59,7 +59,7 @@ def command(side: Side, options: dict[str, Any]) -> list[str]:
     if side.kind == "ours":
         if importlib.util.find_spec(f"orchestrator.bench.ours.{side.name}") is None:
             raise Failed("not built yet")
-        return [sys.executable, "-m", "orchestrator.bench.ours", side.name, *words]
+        return [sys.executable, "-P", "-m", "orchestrator.bench.ours", side.name, *words]
     script, python = peers() / f"{side.name}.py", peers() / ".venv" / "bin" / "python"
     for path in (script, python):
         if not path.exists():
@@ -72,9 +72,11 @@ def command(side: Side, options: dict[str, Any]) -> list[str]:
 
 def surroundings(kind: str) -> dict[str, str]:
     """The environment of a side. A peer gets nothing of what this package sets for itself (threads, flags of XLA)."""
-    found = dict(os.environ)
+    found = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}  # both sides hold the same GPU, if there is one
     if kind == "ours":
-        return {**found, "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), found.get("PYTHONPATH")]))}
+        if "site-packages" not in HOME.parts:
+            found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME), found.get("PYTHONPATH")]))
+        return found
     for name in ("PYTHONPATH", "NPROC"):
         found.pop(name, None)
     found["XLA_FLAGS"] = " ".join(flag for flag in found.get("XLA_FLAGS", "").split() if flag != FLAG)

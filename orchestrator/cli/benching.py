@@ -45,6 +45,8 @@ def bench_command(words: list[str], quick: bool, as_json: bool, out: str | None,
     about = report.about_machine(pinned)
     say(report.machine_line(about))
     folder = Path(out) if out is not None else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     bad, seen = 0, []
     with Interrupts(say):
         for row in rows:
