@@ -1,7 +1,7 @@
 """Steps a second of whole training steps through the coordinator: batch, perturb, measure, reduce, update.
 
-A round trains a fresh network for some steps and times them; its first parameters and its batches follow from the
-number of the round. The loss is that of the network that it ends with, on the first samples, and takes no time.
+A round trains a fresh network for some steps and times all but the first; its first parameters and its batches follow
+from the number of the round. The loss is that of the network that it ends with, on the first samples; it is not timed.
 """
 
 from __future__ import annotations
@@ -26,35 +26,44 @@ EVALUATED = 2000  # samples that the loss is told for, as by the peers
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
-    """options: dataset, layers (the inputs, then the outputs of each), activation, batch, method (a table), population
-    (rows that a step measures), generations (steps of a round); pool "local" or "ray", with `workers`, which share the
-    rows.
-    """
-    workers, steps = options.get("workers", 1), options["generations"]
-    rows = options["population"] // workers
-    tree = {
-        "data": {"name": options["dataset"]},
-        "network": network(options["layers"][1:], options.get("activation", "relu")),
-        "method": options["method"],
-        "train": {"steps": steps, "batch": options["batch"], "chunk": options["batch"], "rows": rows},
-    }
+    """options: those of `tree_of`; pool "local" or "ray", with `workers`; loss (default: true), whether it is told."""
+    tree, workers = tree_of(options), options.get("workers", 1)
     pool = _ray(workers) if options.get("pool", "local") == "ray" else lambda run: InProcessPool(run, workers)
-    seeds = itertools.count()
+    told, seeds = options.get("loss", True), itertools.count()
 
     def train() -> dict[str, Any]:
         run = Run.build({**tree, "train": {**tree["train"], "seed": next(seeds)}})
         with closing(pool(run)) as workers:
             coordinator = Coordinator(run, workers)
-            first = loss(coordinator)
-            began = time.perf_counter()
-            for step in range(steps):
-                coordinator.step(step)
-            coordinator.parameters()  # the last update is part of the last step
-            seconds = time.perf_counter() - began
-            return {"value": steps / seconds, "loss": loss(coordinator), "first_loss": first}
+            first = {"first_loss": loss(coordinator)} if told else {}
+            answer = {"value": 1 / seconds_a_step(coordinator), **first}
+            return answer | ({"loss": loss(coordinator)} if told else {})
 
     train()
     return {"layers": options["layers"], "pool": options.get("pool", "local"), "workers": workers}, train
+
+
+def tree_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The tree of a run: dataset, layers (the inputs, then the outputs of each), activation, batch, method (a table),
+    population (rows that a step measures, shared by the workers), generations (steps of a round, at least two).
+    """
+    batch, rows = options["batch"], options["population"] // options.get("workers", 1)
+    return {
+        "data": {"name": options["dataset"]},
+        "network": network(options["layers"][1:], options.get("activation", "relu")),
+        "method": options["method"],
+        "train": {"steps": options["generations"], "batch": batch, "chunk": batch, "rows": rows},
+    }
+
+
+def seconds_a_step(coordinator: Coordinator) -> float:
+    """Train for all steps of the run. A step begins with the update of the one before, so the first is not timed."""
+    steps = coordinator.plan.run.train.steps
+    coordinator.step(0)
+    began = time.perf_counter()
+    for step in range(1, steps):
+        coordinator.step(step)
+    return (time.perf_counter() - began) / (steps - 1)
 
 
 def loss(coordinator: Coordinator) -> float:

@@ -18,7 +18,7 @@ ROW = Row(
             "evosax Open_ES",
             3.0,
             prepare=DATA,
-            quick=QUICK,
+            quick=QUICK | {"layers": [784, 32, 32, 10]},
         ),
     ),
 )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.bench.row import Part, Row, ours
+from orchestrator.bench.row import Part, Row, Side, ours
 
 WITHIN = 0.1
-# What grows -> (the slope that is right, where it is measured). Our side tells the slope as its value, and the times.
-SWEEPS: dict[str, tuple[float, dict[str, Any]]] = {
-    "parameters": (1.0, {"values": [1e4, 1e5, 1e6, 1e7, 1e8]}),
-    "probes": (1.0, {"values": [8, 64, 512, 4096]}),
-    "devices": (0.0, {"values": [1, 4, 16, 64], "ms": 20.0, "probes": 16, "workers": 4}),
-    "replay": (1.0, {"values": [100, 1000, 10_000]}),
+STEP: dict[str, Any] = {"method": {"name": "spsa", "probes": 4}, "batch": 64, "generations": 3}
+# What grows -> (the slope that is right, our side). It tells the slope as its value, and the times beside it.
+SWEEPS: dict[str, tuple[float, Side]] = {
+    "parameters": (1.0, ours("growth", what="parameters", values=[1e4, 1e5, 1e6, 1e7, 1e8], **STEP)),
+    "probes": (1.0, ours("growth", what="probes", values=[8, 64, 512, 4096], **STEP)),
+    "devices": (0.0, ours("growth_devices", values=[1, 4, 16, 64], ms=20.0, probes=16, workers=4)),
+    "replay": (1.0, ours("growth", what="replay", values=[100, 1000, 10_000], **STEP)),
 }
+SMALL = {"parameters": [1e4, 1e5], "devices": [1, 4], "replay": [10, 100]}
 ROW = Row(
     "growth",
     "Log-log slope of the time of a step with parameters, probes and devices, and of the time of a replay with steps.",
@@ -21,13 +23,13 @@ ROW = Row(
         Part(
             f"growth/{what}",
             "log-log slope",
-            ours("growth", what=what, **about),
+            side,
             bar=right + WITHIN,
             better="lower",
             how="ours",
-            quick={"values": about["values"][:2]},
+            quick={"values": SMALL[what], "generations": 1} if what in SMALL else None,
             deadline_s=900.0,
         )
-        for what, (right, about) in SWEEPS.items()
+        for what, (right, side) in SWEEPS.items()
     ),
 )

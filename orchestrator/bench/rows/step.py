@@ -10,7 +10,7 @@ PROBES = 4
 BARS = {512: 1.2, 64: 1.6}
 # Hidden width of 64 - h - h - h - 10: 99,845, 999,674, 10,000,897 and 100,004,422 parameters.
 WIDTHS = {"1e5": 205, "1e6": 688, "1e7": 2217, "1e8": 7052}
-GENERATIONS = {"1e5": 50, "1e6": 10, "1e7": 2, "1e8": 1}
+GENERATIONS = {"1e5": 50, "1e6": 10, "1e7": 3, "1e8": 2}
 METHODS: dict[str, dict[str, Any]] = {
     "spsa": {"name": "spsa", "probes": PROBES},
     "rank-1": {"name": "low-rank-es", "probes": PROBES},
@@ -30,6 +30,7 @@ def parts(size: str, batch: int, method: str) -> tuple[Part, ...]:
         batch=batch,
         population=2 * PROBES,
         generations=GENERATIONS[size],
+        loss=False,
         method=METHODS[method],
     )
     floor = ours("unperturbed", layers=layers, batch=batch, forwards=2 * PROBES, seconds=SECONDS)
