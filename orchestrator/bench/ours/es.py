@@ -45,9 +45,11 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
 
 def tree_of(options: dict[str, Any]) -> dict[str, Any]:
     """The tree of a run: dataset, layers (the inputs, then the outputs of each), activation, batch, method (a table),
-    population (rows that a step measures, shared by the workers), generations (steps of a round, at least two).
+    population (rows that a step measures), rows (of one device call; default: all, shared by the workers), generations
+    (steps of a round, at least two).
     """
-    batch, rows = options["batch"], options["population"] // options.get("workers", 1)
+    batch = options["batch"]
+    rows = options.get("rows", options["population"] // options.get("workers", 1))
     return {
         "data": {"name": options["dataset"]},
         "network": network(options["layers"][1:], options.get("activation", "relu")),
@@ -73,7 +75,7 @@ def loss(coordinator: Coordinator) -> float:
     for index, stage in enumerate(coordinator.plan.stages):
         stage_params = params[(0, index, 0)]
         v = twin.respond(stage.whole, stage_params["device"], h)
-        h = kernels.decode(stage.whole, None, None, stage_params["digital"], v[None])[0]
+        h = kernels.decode(stage.whole, None, stage_params["digital"], v[None])[0]
     return float(jnp.mean(task.losses(h[None], y)))
 
 

@@ -33,7 +33,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     measure = Measure(model, device, params, x)
     if options["what"] == "vjp":
         v = measure()[0]
-        h = kernels.decode(model, None, None, params["digital"], v[None])[0]
+        h = kernels.decode(model, None, params["digital"], v[None])[0]
         pull = jax.jit(twin.vjp, static_argnums=0)
         cot_h = jnp.ones_like(h)
 
@@ -45,7 +45,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     else:
 
         def call() -> object:
-            return jax.block_until_ready(kernels.decode(model, None, None, params["digital"], measure()))
+            return jax.block_until_ready(kernels.decode(model, None, params["digital"], measure()))
 
     about = {"model": repr(model), "batch": options["batch"], "platform": jax.default_backend()}
     return about, rate(call, options.get("seconds", 1.0))
