@@ -4,8 +4,8 @@
     python benchmarks/tracking.py --what journal     journal, ledger and tracking together, against a run in memory
 
 The number of probes is chosen so that a step takes about --ms. Times are of the steps after the first few, which
-compile. Within a pair the order alternates, so that a machine that gets slower or faster does not count. Run it on a
-machine that does nothing else.
+compile; what one run does is in orchestrator/bench/ours/record.py. Within a pair the order alternates, so that a
+machine that gets slower or faster does not count. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 import math
 import os
 import platform
-import resource
 import signal
 import socket
 import sqlite3
@@ -34,61 +33,35 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-WARM = 5  # steps that are left out
+LIMIT_S = 300.0  # for one run
 DELAY_S = 2.0
 STATES = ("healthy", "locked", "slow", "dead", "killed")
 PACKAGES = ("jax", "numpy", "mlflow", "safetensors")
-TREE: dict[str, Any] = {
-    "network": [{"substrate": "crossbar", "size": 64, "decode": "tanh"}, {"substrate": "crossbar", "size": 10}],
-    "fleet": {"mismatch": 0.15, "write_s": 0.001},
-    "method": {"name": "spsa"},
-    "train": {"batch": 256, "evaluate_every": 10**6},  # the first evaluation would compile among the steps
-}
 
 
 # --- one run, in a process of its own ---------------------------------------------------------------------------------
-
-
-def child(place: str, store: str, steps: int, probes: int) -> None:
-    """Prints seconds a step, and the CPU seconds of the exporter. place "-": in memory; store "-": no tracking."""
-    from orchestrator import Run, api, folder
-    from orchestrator.tracking.tracker import Tracker
-
-    method = {**TREE["method"], "probes": probes}
-    run = Run.build({**TREE, "method": method, "train": {**TREE["train"], "steps": steps}})
-    began: list[float] = []
-
-    def observe(progress: object) -> None:
-        began.append(time.perf_counter())
-
-    if place == "-":
-        api.train(run, None, observe)
-    else:
-        path = folder.make_run(place, "run", run, None)
-        with Tracker(path, None if store == "-" else store) as tracker:
-            api.resume(path, None, observe)
-            tracker.finish()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    step_s = (began[-1] - began[WARM - 1]) / (len(began) - WARM)
-    print(json.dumps({"step_s": step_s, "exporter_cpu_s": used.ru_utime + used.ru_stime}))
 
 
 def nothing() -> None:
     """What happens meanwhile, if nothing does."""
 
 
-def train(place: str, store: str, steps: int, probes: int, meanwhile: Callable[[], None] = nothing) -> dict[str, Any]:
-    """What `child` prints. meanwhile: is called while it runs."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--child", place, store]
-    command += ["--steps", str(steps), "--probes", str(probes)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+def train(
+    place: Path | None, store: str | None, steps: int, probes: int, meanwhile: Callable[[], None] = nothing
+) -> dict[str, Any]:
+    """{"value": seconds a step, "exporter_cpu_s"}: one round of the side `record`. place None: in memory.
+
+    meanwhile: is called while it runs.
+    """
+    from orchestrator.bench import sides
+    from orchestrator.bench.row import ours
+
+    kept = {"kept": True, "folder": str(place), "store": store} if place else {"kept": False, "store": None}
+    with sides.started(ours("record", steps=steps, probes=probes, **kept), sides.cores()) as process:
+        process.ready(LIMIT_S)
+        process.ask()
         meanwhile()
-        out, _ = process.communicate(timeout=300)
-    if process.returncode:
-        raise SystemExit(f"a run failed with code {process.returncode}")
-    found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return found
+        return process.answer(LIMIT_S)
 
 
 # --- stores -----------------------------------------------------------------------------------------------------------
@@ -216,15 +189,19 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 40.0) -> None:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def probes_for(step_s: float) -> int:
+def probes_for(ms: float) -> int:
     """The number of probes with which a step in memory takes about so long on this machine."""
-    few, many = 2, 16
-    low, high = (train("-", "-", 60, probes)["step_s"] for probes in (few, many))
-    return max(few, round(few + (step_s - low) * (many - few) / (high - low)))
+    from orchestrator.bench import sides
+    from orchestrator.bench.row import ours
+
+    with sides.started(ours("probes", ms=ms, steps=60), sides.cores()) as process:
+        process.ready(LIMIT_S)
+        return int(process.round(LIMIT_S)["value"])
 
 
 def measure(what: str, state: str, pairs: int, steps: int, probes: int, scratch: Path) -> dict[str, Any]:
     """Runs the pairs; ratios are (with tracking) / (without)."""
+    from orchestrator.bench.measure import interval
     from orchestrator.tracking.exporter import missing
 
     without, with_, cpu, lacking = [], [], [], 0
@@ -234,16 +211,17 @@ def measure(what: str, state: str, pairs: int, steps: int, probes: int, scratch:
         for which in ("AB", "BA")[number % 2]:
             place = scratch / f"{number}{which}"
             if which == "A":
-                kept = str(place) if what == "tracking" else "-"
-                without.append(train(kept, "-", steps, probes)["step_s"])
+                kept = place if what == "tracking" else None
+                without.append(train(kept, None, steps, probes)["value"])
                 continue
             with store_of(state, uri, place) as (store, meanwhile):
-                found = train(str(place), store, steps, probes, meanwhile)
-            with_.append(found["step_s"])
+                found = train(place, store, steps, probes, meanwhile)
+            with_.append(found["value"])
             cpu.append(found["exporter_cpu_s"])
             lacking += missing(place, store)
         print(f"{number + 1}/{pairs}: {1e3 * without[-1]:.2f} ms a step, {1e3 * with_[-1]:.2f} with", file=sys.stderr)
     ratios = [b / a for a, b in zip(without, with_, strict=True)]
+    mean, *interval_95 = interval(ratios)
     return {
         "what": what,
         "state": state,
@@ -251,7 +229,8 @@ def measure(what: str, state: str, pairs: int, steps: int, probes: int, scratch:
         "steps": steps,
         "probes": probes,
         "median_ratio": statistics.median(ratios),
-        **interval([math.log(r) for r in ratios]),
+        "mean_ratio": mean,
+        "interval_95": interval_95 if pairs > 1 else None,
         "median_step_s": statistics.median(without),
         "exporter_cpu_s": statistics.median(cpu),
         "runs_that_a_sync_must_complete": lacking,
@@ -266,17 +245,6 @@ def make_store(uri: str) -> None:
     subprocess.run([sys.executable, "-c", program, uri], check=True, env=environment)
 
 
-def interval(logs: list[float]) -> dict[str, Any]:
-    """Geometric mean of ratios with its 95 % interval (Student's t over pairs)."""
-    from scipy import stats
-
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return {"mean_ratio": math.exp(mean), "interval_95": None}
-    half = float(stats.t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return {"mean_ratio": math.exp(mean), "interval_95": [math.exp(mean - half), math.exp(mean + half)]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", choices=STATES, default="healthy")
@@ -286,16 +254,11 @@ def main() -> None:
     parser.add_argument("--ms", type=float, default=20.0, help="of a step, about")
     parser.add_argument("--probes", type=int, help="instead of what takes --ms")
     parser.add_argument("--out", type=Path, help="default: docs/results/tracking-STATE.json")
-    parser.add_argument("--child", nargs=2, metavar=("FOLDER", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    if given.child:
-        place, store = given.child
-        child(place, store, given.steps, given.probes)
-        return
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        probes = given.probes or probes_for(given.ms / 1e3)
+        probes = given.probes or probes_for(given.ms)
         found = measure(given.what, given.state, given.pairs, given.steps, probes, Path(scratch))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     found |= {"cores": os.cpu_count(), "load_before": load, "python": platform.python_version(), "versions": versions}

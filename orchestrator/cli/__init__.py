@@ -182,6 +182,29 @@ def doctor(out: Annotated[str | None, typer.Option("--out", metavar="DIR", help=
     info.doctor_command(out)
 
 
+@app.command(epilog="Example: pnn bench es-1e5 device/8x1ms --json")
+def bench(
+    rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]...", help="Rows, or parts as ROW/PART.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every row.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small and without bars: does everything run?")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Only tell the rows, their parts and bars.")] = False,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Keep each row in a file there.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out rows that are whole in --out.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object for each part on stdout.")] = False,
+) -> None:
+    """Measure this program against its peers, in turn on the same cores; exit code 1 if a bar is missed unexplained."""
+    from orchestrator.cli import benching
+
+    if rows and all_:
+        raise typer.BadParameter("--all is every row: leave out the names")
+    if resume and out is None:
+        raise typer.BadParameter("--resume needs --out DIR, where the rows are kept")
+    if list_ or not (rows or all_ or quick):
+        benching.list_command(rows or [])
+    else:
+        benching.bench_command(rows or [], quick, json, out, resume)
+
+
 @app.command(epilog="Example: pnn schema > run.schema.json")
 def schema() -> None:
     """Print the JSON schema of run files, with the options of every substrate and method."""

@@ -1,0 +1,22 @@
+"""fleet: thousands of small chips."""
+
+from __future__ import annotations
+
+from orchestrator.bench.row import Part, Row, ours
+
+ROW = Row(
+    "fleet",
+    "Passes of chips a second with 4,096 chips of 2,410 parameters, each with its own or all with one set of them.",
+    tuple(
+        Part(
+            f"fleet/{share}",
+            "chip-passes/s",
+            ours("fleet", chips=4096, layers=[64, 32, 10], share=share, seconds=5.0),
+            ours("chip_by_chip", chips=4096, layers=[64, 32, 10], share=share, seconds=5.0),
+            "one call for each chip",
+            50.0,
+            quick={"chips": 16, "seconds": 0.5},
+        )
+        for share in ("own", "tied")
+    ),
+)

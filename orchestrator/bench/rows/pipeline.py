@@ -1,0 +1,22 @@
+"""pipeline: stages that work at the same time."""
+
+from __future__ import annotations
+
+from orchestrator.bench.row import Part, Row, ours
+
+ABOUT = {"stages": 4, "ms": 5.0, "probes": 32, "seconds": 5.0}
+ROW = Row(
+    "pipeline",
+    "Rate of four stages of 5 ms over four actors, against one stage after the other.",
+    (
+        Part(
+            "pipeline",
+            "measurements/s",
+            ours("pipeline", overlap=True, **ABOUT),
+            ours("pipeline", overlap=False, **ABOUT),
+            "one stage after the other",
+            3.5,
+            quick={"seconds": 0.5},
+        ),
+    ),
+)
