@@ -32,7 +32,11 @@ STATIC = {"static": True}
 
 
 class Lazy:
-    """A leaf in place of an array of `shape`. Rows are along the first axis; a scalar is one row."""
+    """A leaf in place of an array of `shape`. Rows are along the first axis; a scalar is one row.
+
+    A leaf adds itself, times a number, to a TOTAL that is shaped as its raw material lies in memory, because loops over
+    any other shape are several times slower.
+    """
 
     shape: tuple[int, ...]
 
@@ -40,13 +44,31 @@ class Lazy:
         """What rows lo..lo+n are made of, small where possible. `lo` may be traced; it is a multiple of `align`."""
         raise NotImplementedError
 
-    def spread(self, c: Array | float, raw: Tree, n: int) -> Array:
-        """c times those rows, [n, ...], exactly."""
+    def total(self, n: int) -> Array:
+        """Zeros to add n rows to."""
         raise NotImplementedError
+
+    def add(self, total: Array, c: Array, raw: Tree) -> Array:
+        """total + sum_k c[k] * (rows k), each product exact, in the order of k; `raw` stacked along k."""
+        raise NotImplementedError
+
+    def finish(self, total: Array, n: int) -> Array:
+        """A total as n rows, [n, ...]."""
+        width = _width(self.shape)
+        return total.reshape(-1)[: n * width].reshape(n, *self.shape[1:])
+
+    def moved(self, w: Array, c: Array | float, lo: Array | int) -> Array:
+        """w + c * rows, for w [n, ...] that lies at row `lo`."""
+        n = w.shape[0]
+        raw = jax.tree.map(lambda leaf: leaf[None], self.raw(lo, n))
+        total = jax.eval_shape(lambda: self.total(n))
+        if total.size == w.size:
+            return self.add(w.reshape(total.shape), jnp.float32(c)[None], raw).reshape(w.shape)
+        return w + self.finish(self.add(self.total(n), jnp.float32(c)[None], raw), n)
 
     def rows(self, lo: Array | int, n: int) -> Array:
         """Rows lo..lo+n, [n, ...]."""
-        return self.spread(np.float32(1.0), self.raw(lo, n), n)
+        return self.moved(jnp.zeros((n, *self.shape[1:]), jnp.float32), 1.0, lo)
 
     def dense(self) -> Array:
         """The whole array."""
@@ -66,13 +88,24 @@ class Signs(Lazy):
     shape: tuple[int, ...] = field(metadata=STATIC)
 
     def raw(self, lo: Array | int, n: int) -> Array:
-        return threefry(self.key, _first_word(self.shape, lo), -(-n * _width(self.shape) // 32))
+        step = align(self.shape)
+        first = jnp.uint32(lo) // np.uint32(step) * np.uint32(step * _width(self.shape) // 32)
+        return threefry(self.key, first, self.total(n).shape[0])
 
-    def spread(self, c: Array | float, raw: Array, n: int) -> Array:
-        signs = (raw[:, None] << (31 - np.arange(32, dtype=np.uint32))) & SIGN
-        flipped = jax.lax.bitcast_convert_type(jnp.float32(c), jnp.uint32) ^ signs
-        entries = jax.lax.bitcast_convert_type(flipped, jnp.float32)
-        return entries.reshape(-1)[: n * _width(self.shape)].reshape(n, *self.shape[1:])
+    def total(self, n: int) -> Array:
+        words = -(-n * _width(self.shape) // 32)
+        return jnp.zeros((words + words % 2, 32), jnp.float32)
+
+    def add(self, total: Array, c: Array, raw: Array) -> Array:
+        def half(total: Array, words: Array) -> Array:
+            for k in range(c.shape[0]):
+                minus = (words[:, k, None] << (31 - np.arange(32, dtype=np.uint32))) & SIGN
+                total = total + jax.lax.bitcast_convert_type(
+                    jax.lax.bitcast_convert_type(c[k], jnp.uint32) ^ minus, c.dtype
+                )
+            return total
+
+        return in_halves(half, total, raw.T)
 
 
 @jax.tree_util.register_dataclass
@@ -85,24 +118,29 @@ class Outer(Lazy):
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.a.shape[0], self.b.shape[0]
+        return self.a.shape[-2], self.b.shape[-2]
+
+    @property
+    def rank_scale(self) -> float:
+        """What A B^T is multiplied by: 1 / sqrt(r), as short as in `add`."""
+        r = np.float32(1.0 / math.sqrt(self.b.shape[-1]))
+        return float((r.view(np.uint32) & SHORT).view(np.float32))
 
     def raw(self, lo: Array | int, n: int) -> Tree:
         return jax.lax.dynamic_slice_in_dim(self.a, lo, n), self.b
 
-    def spread(self, c: Array | float, raw: Tree, n: int) -> Array:
-        a, b = raw
-        if a.shape[1] == 1:
-            return (c * a) * b[:, 0]
-        c = _short(c / np.float32(math.sqrt(a.shape[1])))
-        whole = sum(a[:, j, None] * b[:, j] for j in range(a.shape[1]))
-        return c * whole
+    def total(self, n: int) -> Array:
+        return jnp.zeros((n, self.shape[1]), jnp.float32)
 
-    @property
-    def rank_scale(self) -> float:
-        """What A B^T is multiplied by: 1 / sqrt(r), as short as in `spread`."""
-        r = np.float32(1.0 / math.sqrt(self.b.shape[-1]))
-        return float((r.view(np.uint32) & SHORT).view(np.float32))
+    def add(self, total: Array, c: Array, raw: Tree) -> Array:
+        rank = self.a.shape[-1]
+        for k, (a, b) in enumerate(zip(*raw, strict=True)):
+            if rank == 1:
+                total = total + (c[k] * a) * b[:, 0]
+                continue
+            whole = sum(a[:, j, None] * b[:, j] for j in range(rank))
+            total = total + _short(c[k] / np.float32(math.sqrt(rank))) * whole
+        return total
 
 
 @jax.tree_util.register_dataclass
@@ -118,43 +156,52 @@ class Normal(Lazy):
         words = threefry(self.key, jnp.uint32(lo) * np.uint32(width), n * width)
         return jnp.clip(jax.lax.population_count(words).astype(jnp.int8) - jnp.int8(16), -CLIP, CLIP)
 
-    def spread(self, c: Array | float, raw: Array, n: int) -> Array:
-        c = _short(c / np.float32(math.sqrt(8.0)))
-        return (c * raw.astype(jnp.float32)).reshape(n, *self.shape[1:])
+    def total(self, n: int) -> Array:
+        return jnp.zeros(n * _width(self.shape), jnp.float32)
+
+    def add(self, total: Array, c: Array, raw: Array) -> Array:
+        for k in range(c.shape[0]):
+            total = total + _short(c[k] / np.float32(math.sqrt(8.0))) * raw[k].astype(jnp.float32)
+        return total
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Mixture(Lazy):
-    """sum_k coefficients[k] * directions[k], with the leaves of `directions` stacked along k."""
+class Mixture:
+    """sum_k coefficients[k] * directions[k], with the leaves of `directions` stacked along k: lazy, too."""
 
     coefficients: Array  # float32 [K]
     directions: Lazy
 
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return jax.eval_shape(lambda d: jax.vmap(lambda d: d.dense())(d), self.directions).shape[1:]
-
     def rows(self, lo: Array | int, n: int) -> Array:
-        total = jnp.zeros((n, *self.shape[1:]), jnp.float32)
+        """Rows lo..lo+n, [n, ...]."""
+        many = self.directions
+        total = many.total(n)
         whole, left = divmod(self.coefficients.shape[0], TOGETHER)
 
         def add(total: Array, some: Mixture) -> tuple[Array, None]:
-            raw = jax.vmap(lambda d: d.raw(lo, n))(some.directions)
-            for k in range(some.coefficients.shape[0]):
-                one = jax.tree.map(lambda leaf: leaf[k], raw)  # noqa: B023 - used at once
-                total = total + some.directions.spread(some.coefficients[k], one, n)
-            return total, None
+            return many.add(total, some.coefficients, jax.vmap(lambda d: d.raw(lo, n))(some.directions)), None
 
         if whole:
             chunks = jax.tree.map(lambda v: v[: whole * TOGETHER].reshape(whole, TOGETHER, *v.shape[1:]), self)
             total, _ = jax.lax.scan(add, total, chunks)
         if left:
             total, _ = add(total, jax.tree.map(lambda v: v[whole * TOGETHER :], self))
-        return total
+        return many.finish(total, n)
+
+    def dense(self) -> Array:
+        """The whole array."""
+        shape = self.directions.shape
+        return self.rows(0, _rows(shape)).reshape(shape)
 
     def finite(self) -> Array:
+        """Whether every entry is a number."""
         return jnp.all(jnp.isfinite(self.coefficients))
+
+
+def is_lazy(leaf: Any) -> bool:
+    """Whether a leaf stands for an array that it makes."""
+    return isinstance(leaf, Lazy | Mixture)
 
 
 # --- trees of leaves --------------------------------------------------------------------------------------------------
@@ -191,12 +238,12 @@ def lazy_low_rank(key: Key, like: Tree, rank: int) -> Tree:
 def mixture(direction: Callable[[Array], Tree], coefficients: Array) -> Tree:
     """sum_k coefficients[k] * direction(k), as a tree of leaves. The leaves of a direction must be lazy."""
     many = jax.vmap(direction)(jnp.arange(coefficients.shape[0]))
-    return jax.tree.map(lambda d: Mixture(coefficients, d), many, is_leaf=_is_lazy)
+    return jax.tree.map(lambda d: Mixture(coefficients, d), many, is_leaf=is_lazy)
 
 
 def dense(tree: Tree) -> Tree:
     """The tree with arrays for leaves."""
-    return jax.tree.map(lambda d: d.dense() if _is_lazy(d) else d, tree, is_leaf=_is_lazy)
+    return jax.tree.map(lambda d: d.dense() if is_lazy(d) else d, tree, is_leaf=is_lazy)
 
 
 def signs(key: Key, shape: tuple[int, ...]) -> Array:
@@ -210,19 +257,16 @@ def signs(key: Key, shape: tuple[int, ...]) -> Array:
 def threefry(key: Array, first: Array | int, n: int) -> Array:
     """Words first..first+n of Threefry-2x32, 20 rounds, uint32 [n]; those of `jax.random.bits`; key: uint32 [2].
 
-    JAX's own is compiled with a loop over the rounds on CPUs, which writes every round to memory: 25 times slower. Here
-    the loop is over two halves of the words: without one the compiler, which heeds no barrier on CPUs, would make each
-    word anew for all of its 32 entries.
+    JAX's own is compiled with a loop over the rounds on CPUs, which writes every round to memory: 25 times slower.
     Source: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
-    half = -(-n // 2)
-    begins = jnp.uint32(first) + np.uint32(half) * jnp.arange(2, dtype="uint32")
-    return jax.lax.map(lambda first: _words(key, first, half), begins).reshape(-1)[:n]
+    count = jnp.uint32(first) + jnp.arange(n + n % 2, dtype="uint32")
+    return in_halves(lambda count: _rounds(key, count), count)[:n]
 
 
-def _words(key: Array, first: Array, n: int) -> Array:
+def _rounds(key: Array, count: Array) -> Array:
     ks = key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
-    x1 = jnp.arange(n, dtype="uint32") + first
+    x1 = count
     x0, x1 = jnp.zeros_like(x1) + ks[0], x1 + ks[1]
     for i in range(5):
         for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
@@ -232,14 +276,20 @@ def _words(key: Array, first: Array, n: int) -> Array:
     return x0 ^ x1
 
 
+def in_halves(function: Callable[..., Array], *arrays: Array) -> Array:
+    """`function` of the first half of the arrays (along their first axis, of even length), then of the second.
+
+    A loop for its own sake: it makes the result an array in memory, in this shape. The compiler, which heeds no barrier
+    on CPUs, would otherwise make every word anew for each of its 32 entries, and loop over the shape of the consumer.
+    """
+    halves = [a.reshape(2, a.shape[0] // 2, *a.shape[1:]) for a in arrays]
+    done = jax.lax.map(lambda parts: function(*parts), halves)
+    return done.reshape(-1, *done.shape[2:])
+
+
 def align(shape: tuple[int, ...]) -> int:
     """Rows of any leaf of this shape begin at a multiple of it, so that a block begins with a whole word."""
     return 32 // math.gcd(_width(shape), 32)
-
-
-def _first_word(shape: tuple[int, ...], lo: Array | int) -> Array:
-    step = align(shape)
-    return jnp.uint32(lo) // np.uint32(step) * np.uint32(step * _width(shape) // 32)
 
 
 def _short(c: Array | float) -> Array:
@@ -252,10 +302,6 @@ def _each(leaf: Callable[[Array, tuple[int, ...]], Lazy], key: Key, like: Tree) 
     leaves, tree = jax.tree.flatten(like)
     keys = [jax.random.key_data(jax.random.fold_in(key, i)) for i in range(len(leaves))]
     return jax.tree.unflatten(tree, [leaf(k, p.shape) for k, p in zip(keys, leaves, strict=True)])
-
-
-def _is_lazy(leaf: Any) -> bool:
-    return isinstance(leaf, Lazy)
 
 
 def _rows(shape: tuple[int, ...]) -> int:

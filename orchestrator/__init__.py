@@ -11,12 +11,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before any of them is imported: no usage statistics leave this machine, and XLA gets ONE thread per process. With
-# more, large sums depend on the number of cores, and equal runs would differ in the last bits; workers give the speed.
+# Before any of them is imported: no usage statistics leave this machine, and XLA gets TWO threads per process, on every
+# machine. Large sums depend on the number of threads: as many as cores, and equal runs would differ in the last bits.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ["NPROC"] = "1"
-os.environ["JAX_CPU_ENABLE_ASYNC_DISPATCH"] = "0"  # so that several threads of ours can each run what is compiled
+os.environ["NPROC"] = "2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     # compiles a third faster than the default level and runs as fast: the time is in matrix products and random bits

@@ -1,7 +1,8 @@
 """What a stage does with the directions along which its parameters are perturbed.
 
-A leaf of a direction is an array, or LAZY: an object with `dense()`, the whole array, and `rows(lo, n)`, some of its
-rows; one of low rank has its factors `a` [n, r] and `b` [m, r] and `rank_scale` as well, for a b^T * rank_scale.
+A leaf of a direction is an array, or LAZY: an object with `dense()`, the whole array, `rows(lo, n)`, some of its rows,
+and `moved(w, c, lo)`, w + c times the rows from `lo` on. One of low rank has its factors `a` [n, r] and `b` [m, r], and
+`rank_scale`, for a b^T * rank_scale.
 A model that has a use for them may define, beside `decode`,
 
     decode_rows(digital, direction, scale, v) -> h          for all rows of a request at once
@@ -19,8 +20,8 @@ import jax.numpy as jnp
 
 from physics.contracts import Array, Tree
 
-BLOCK = 1 << 18  # entries of a matrix that are perturbed at once, about, so that they stay in a cache
-ALIGN = 32  # rows of a lazy leaf begin at a multiple of it
+BLOCK = 1 << 20  # entries of a matrix that are perturbed at once, about, so that they stay in a cache
+ALIGN = 64  # rows of a block are a multiple of it: lazy leaves need 32, and are faster with 64
 
 
 def dense(leaf: Any) -> Array:
@@ -52,8 +53,8 @@ def products(v: Array, W: Array, D: Any, scale: Array) -> Array:
         v, d, scales = one
 
         def block(lo: Any, k: int) -> Array:
-            w, moved = jax.lax.dynamic_slice_in_dim(W, lo, k), _rows(d, lo, k)
-            return jnp.stack([_cut(v[s], lo, k) @ (w + scales[s] * moved) for s in range(v.shape[0])])
+            w = jax.lax.dynamic_slice_in_dim(W, lo, k)
+            return jnp.stack([_cut(v[s], lo, k) @ _moved(w, d, scales[s, 0, 0], lo) for s in range(v.shape[0])])
 
         return _blocks(n, m, block)
 
@@ -81,6 +82,10 @@ def _blocks(n: int, m: int, block: Any) -> Array:
 
 def _cut(v: Array, lo: Any, k: int) -> Array:
     return jax.lax.dynamic_slice_in_dim(v, lo, k, axis=-1)
+
+
+def _moved(w: Array, leaf: Any, c: Array, lo: Any) -> Array:
+    return leaf.moved(w, c, lo) if hasattr(leaf, "moved") else w + c * _rows(leaf, lo, w.shape[0])
 
 
 def _rows(leaf: Any, lo: Any, k: int) -> Array:

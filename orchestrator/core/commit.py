@@ -21,14 +21,14 @@ import numpy as np
 import optax
 
 from algorithms.contracts import Algorithm, Update
-from algorithms.directions import Lazy, dense
+from algorithms.directions import dense, is_lazy
 from orchestrator.core.optimiser import Optimiser
 from physics.contracts import Model
 
 Tree = Any
 
-WHOLE = 1 << 22  # entries of a tile that is changed at once. Frozen: with Adam, blocks may differ in a last bit
-BLOCK = 1 << 20  # entries of a block, about
+WHOLE = 1 << 18  # entries of a tile that is changed at once. Frozen: with Adam, blocks may differ in a last bit
+BLOCK = 1 << 18  # entries of a block, about
 ALIGN = 32  # lazy leaves are asked for rows from a multiple of it
 
 _unfused = partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion"})
@@ -139,14 +139,14 @@ def _lazy_update(
 ) -> tuple[Update, Any]:
     """Evidence -> gradient, as it comes; and whether all of it is finite."""
     update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
-    lazy = jax.tree.leaves(update.gradient, is_leaf=lambda g: isinstance(g, Lazy))
-    finite = [g.finite() if isinstance(g, Lazy) else jnp.all(jnp.isfinite(g)) for g in lazy]
+    leaves = jax.tree.leaves(update.gradient, is_leaf=is_lazy)
+    finite = [g.finite() if is_lazy(g) else jnp.all(jnp.isfinite(g)) for g in leaves]
     return update, jnp.all(jnp.array(finite))
 
 
 @partial(jax.jit, static_argnums=2)
 def _rows(gradient: Any, lo: Any, n: int) -> Any:
-    return gradient.rows(lo, n) if isinstance(gradient, Lazy) else jax.lax.dynamic_slice_in_dim(gradient, lo, n)
+    return gradient.rows(lo, n) if is_lazy(gradient) else jax.lax.dynamic_slice_in_dim(gradient, lo, n)
 
 
 @partial(_literal, static_argnums=(0, 1), donate_argnums=(2, 3))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, ledger, records, task, threads
+from orchestrator.core import kernels, keys, ledger, records, task
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
@@ -39,7 +39,6 @@ class Worker:
         self._begun: tuple[int, int] | None = None
         self._traces: dict[tuple[Name, int], Trace] = {}
         self._errors: dict[Name, Array] = {}
-        self._known: set[tuple[str, int]] = set()  # what was done before, and is compiled
 
     def _fresh(self) -> Shards:
         stages = len(self.plan.stages)
@@ -63,17 +62,15 @@ class Worker:
         """
         report = Report(self.index)
         self._begin(call)
-
-        def item(work: Work) -> tuple[Name, Message]:
+        out: dict[Name, Message] = {}
+        for work in self._work(call):
             message = _merged(work, inbox) if inbox else Message(self._input(call, work), {})
             for stage in range(segment.first, segment.last):
                 if stage == len(self.plan.stages):
                     self._readout(call, work, self._joined(message, stage), message.scores, report)
                 elif self.plan.rows_at(work.group, work.passes, work.item, stage)[0]:
                     message = self._stage(call, work, stage, self._joined(message, stage), message.scores, report)
-            return work.name, message
-
-        out = dict(threads.each(item, self._work(call), self._together("forward", call)))
+            out[work.name] = message
         report.entries = [ledger.total(report.entries)] if report.entries else []
         return (self._errors if segment.last > len(self.plan.stages) else out), report
 
@@ -85,9 +82,10 @@ class Worker:
         report = Report(self.index)
         errors, cots, peers = ([m for k, m in zip(kinds, inbox, strict=True) if k == kind] for kind in _KINDS)
         below: dict[Name, dict[int, Array]] = {}
-
-        def item(work: Work) -> None:
+        for work in self._work(call):
             group = work.group
+            if group.algorithm.signal != "error":
+                continue
             chain = group.algorithm.route == "chain"
             error = next(m[work.name] for m in errors if work.name in m)
             signal = _summed([m[work.name] for m in cots]) if chain and cots else error
@@ -99,9 +97,6 @@ class Worker:
                     signal = _summed([parts])
                 elif chain:
                     below[work.name] = parts
-
-        wanted = [work for work in self._work(call) if work.group.algorithm.signal == "error"]
-        threads.each(item, wanted, self._together("reply", call))
         return below, report
 
     def commit(self, record: records.Record | None) -> tuple[None, None]:
@@ -235,13 +230,6 @@ class Worker:
         self._traces.clear()
         self._errors = {}
         self.shards.begin(call)
-
-    def _together(self, what: str, call: Call) -> bool:
-        """Whether items may be computed side by side: simulated devices, and not for the first time."""
-        name = what, call.purpose
-        known = name in self._known
-        self._known.add(name)
-        return known and not any(stage.driven for stage in self.plan.stages) and not self.plan.run.fleet.real_time
 
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""

@@ -1,4 +1,4 @@
-import orchestrator  # isort: skip  # noqa: F401  first of all: it gives XLA one thread, as in every run
+import orchestrator  # isort: skip  # noqa: F401  first of all: it gives XLA its threads, as in every run
 
 from functools import partial
 

