@@ -67,7 +67,9 @@ def _low_rank(v: Array, D: Any, probes: int) -> Array:
         small = jnp.einsum("bn,pnr->pbr", v[0], D.a)[:, None]
     else:
         small = jnp.einsum("psbn,pnr->psbr", v.reshape(probes, -1, *v.shape[1:]), D.a)
-    return jnp.einsum("psbr,pmr->psbm", small, D.b) * D.rank_scale
+    small = small * D.rank_scale
+    # written out, so that it is added to the base product in one pass over memory
+    return sum(small[..., j, None] * D.b[:, None, None, :, j] for j in range(D.b.shape[-1]))
 
 
 def _blocks(n: int, m: int, block: Any) -> Array:

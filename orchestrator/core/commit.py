@@ -59,13 +59,13 @@ def start(maker: Maker, key: Any, params: Tree) -> Tree:
 
 def commit(
     maker: Maker, key: Any, step: int, carry: Tree, params: Tree, evidence: Tree
-) -> tuple[Tree, Tree, bool, dict]:
+) -> tuple[Tree, Tree, Any, dict]:
     """(parameters, carry, whether they moved, what to log). `params` and `carry` may be used up."""
     if sum(leaf.size for leaf in jax.tree.leaves(params)) > WHOLE:
         return _commit_in_blocks(maker, key, step, carry, params, evidence)
     update = _update(maker.algorithm, key, np.int32(step), carry[0], params, evidence)
     params, carry, move = _apply(maker, carry, params, *update[:3])
-    return params, carry, bool(move), update.info
+    return params, carry, move, update.info
 
 
 @partial(jax.jit, static_argnums=0)

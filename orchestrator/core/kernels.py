@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from algorithms.contracts import Algorithm, Trace, View
+from algorithms.directions import is_lazy
 from orchestrator.core.plan import StagePlan
 from physics import twin
 from physics.contracts import Delta, Model
-from physics.directions import along
+from physics.directions import along, dense
 
 Array = Any
 Tree = Any
@@ -62,7 +63,11 @@ def decode(model: Model, delta: Delta | None, digital: Tree, v: Array) -> Array:
     """v [1 or rows, batch, n_out] -> h; each row with its own perturbed digital parameters if there is a delta."""
     if delta is None:
         return _decode(model, digital, v)
-    return _decode_perturbed(model, delta.direction, delta.sides, digital, delta.context, delta.probe, delta.scale, v)
+    if not hasattr(model, "decode_rows"):
+        return _decode_one_by_one(model, delta.direction, digital, delta.context, delta.probe, delta.scale, v)
+    # made by a call of their own, for the compiler would work out each entry again wherever it is used
+    directions = _directions(delta.direction, delta.context, delta.probe[:: delta.sides])
+    return _decode_rows(model, digital, directions, delta.scale, v)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -70,14 +75,25 @@ def _decode(model: Model, digital: Tree, v: Array) -> Array:
     return jax.vmap(jax.vmap(lambda v: model.decode(digital, v)))(v)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _decode_perturbed(
-    model: Model, direction: Any, sides: int, digital: Tree, context: Tree, probe: Array, scale: Array, v: Array
-) -> Array:
-    if hasattr(model, "decode_rows"):
-        many = jax.vmap(lambda p: direction(context, p)["digital"])(probe[::sides])
-        return model.decode_rows(digital, many, scale, v)
+@partial(jax.jit, static_argnums=0)
+def _directions(direction: Any, context: Tree, probes: Array) -> Tree:
+    """Directions of the digital parameters, stacked; only matrices may stay lazy."""
 
+    def small(leaf: Any) -> Any:
+        return dense(leaf) if len(leaf.shape) < 2 else leaf
+
+    return jax.vmap(lambda p: jax.tree.map(small, direction(context, p)["digital"], is_leaf=is_lazy))(probes)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode_rows(model: Any, digital: Tree, directions: Tree, scale: Array, v: Array) -> Array:
+    return model.decode_rows(digital, directions, scale, v)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _decode_one_by_one(
+    model: Model, direction: Any, digital: Tree, context: Tree, probe: Array, scale: Array, v: Array
+) -> Array:
     def row(probe: Array, scale: Array, v: Array) -> Array:
         params = along(digital, scale, direction(context, probe)["digital"])
         return jax.vmap(lambda v: model.decode(params, v))(v)

@@ -53,7 +53,7 @@ class Tile:
         self._carry = trees.fill("carry", self._carry, arrays)
         self.step, self.changed = map(int, arrays["counters"])
 
-    def commit(self, step: int, evidence: dict) -> dict[str, float]:
+    def commit(self, step: int, evidence: dict) -> dict[str, Any]:
         """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
         if step < self.step:
             return {}
@@ -69,11 +69,9 @@ class Tile:
             mine = np.asarray(mine, np.float32)
         found = commit.commit(self._maker, self._perturb_key, step, self._carry, self.params, mine)
         self.params, self._carry, moved, info = found
-        if not moved:
-            return {}
-        if self.params["device"]:
+        if self.params["device"] and bool(moved):  # digital parameters are not waited for
             self.changed = self.step
-        return {k: float(v) for k, v in info.items()}
+        return info
 
 
 @jax.jit

@@ -45,11 +45,11 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
 
 def tree_of(options: dict[str, Any]) -> dict[str, Any]:
     """The tree of a run: dataset, layers (the inputs, then the outputs of each), activation, batch, method (a table),
-    population (rows that a step measures), rows (of one device call; default: an equal share for each of two cores),
+    population (rows that a step measures), rows (of one device call; default: all, shared by the workers),
     generations (steps of a round, at least two).
     """
     batch = options["batch"]
-    rows = options.get("rows", max(options["population"] // 2, 2))
+    rows = options.get("rows", options["population"] // options.get("workers", 1))
     return {
         "data": {"name": options["dataset"]},
         "network": network(options["layers"][1:], options.get("activation", "relu")),
