@@ -16,6 +16,10 @@ from physics.contracts import EXACT, MEASURE, TWIN, Array, At, Costs, Key, Port,
 from physics.decoding import ACTIVATIONS, Decode
 from physics.directions import dense, products
 
+# Normal numbers take many times their own memory while they are made, so large layers are drawn block by block, from
+# the same distribution. Frozen, like all that decides first parameters.
+LARGE, BLOCK = 1 << 22, 1 << 18  # entries
+
 
 @dataclass(frozen=True)
 class Digital:
@@ -44,7 +48,14 @@ class Digital:
         return frozenset({MEASURE, TWIN, EXACT})
 
     def init(self, key: Key) -> dict[str, Tree]:
-        return {"device": {}, "digital": self.layer.init(key, jnp.zeros(self.n_in))["params"]}
+        if self.n_in * self.n_out <= LARGE:
+            return {"device": {}, "digital": self.layer.init(key, jnp.zeros(self.n_in))["params"]}
+        rows = max(BLOCK // self.n_out, 1)
+        blocks = -(-self.n_in // rows)
+        block = nn.initializers.variance_scaling(rows / self.n_in, "fan_in", "truncated_normal")
+        kernel = jax.lax.map(lambda i: block(jax.random.fold_in(key, i), (rows, self.n_out)), jnp.arange(blocks))
+        kernel = kernel.reshape(-1, self.n_out)[: self.n_in]
+        return {"device": {}, "digital": {"kernel": kernel, **({"bias": jnp.zeros(self.n_out)} if self.bias else {})}}
 
     def fabricate(self, key: Key) -> Tree:
         return ()
