@@ -111,7 +111,7 @@ def _total(plan: Plan, data: Dataset, fields: list[Where], most: int) -> float:
 
 def _needs(plan: Plan, data: Dataset) -> list[memory.Need]:
     arrays = (data.x_train, data.y_train, data.x_test, data.y_test)
-    return memory.needs(plan, sum(a.nbytes for a in arrays), _samples(plan, data))
+    return memory.needs(plan, sum(a.nbytes for a in arrays))
 
 
 def _samples(plan: Plan, data: Dataset) -> int:

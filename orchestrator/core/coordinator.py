@@ -261,8 +261,8 @@ class Coordinator:
         evidence = {}
         for group, items in zip(self.plan.groups, self.plan.items, strict=True):
             if group.algorithm.evidence == "losses":
-                sums = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
-                evidence[group.index] = records.reduce_losses(self.plan, items, sums, len(group.passes))
+                means = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
+                evidence[group.index] = records.reduce_losses(self.plan, items, means, len(group.passes))
                 continue
             gradients: dict[int, dict] = {item.number: {} for item in items}
             for report in reports:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from orchestrator.core.commit import WHOLE
 from orchestrator.core.plan import Group, Plan, StagePlan, bundles, shapes
 from physics.contracts import Model
 
@@ -29,24 +30,26 @@ class Need(NamedTuple):
     field: tuple[str | int, ...]
 
 
-def needs(plan: Plan, data_bytes: int, samples: int) -> list[Need]:
-    """Everything that one worker holds; `samples` is how many an evaluation measures."""
+def needs(plan: Plan, data_bytes: int) -> list[Need]:
+    """Everything that one worker holds."""
     found = [Need("a process", PROCESS, ()), Need("the data set", data_bytes, ("data", "train_samples"))]
     for stage in plan.stages:
         group, size = plan.groups[stage.group], ("network", stage.index, "size")
         found += [Need(what, n, size) for what, n in _held(plan, group, stage).items()]
-        written, rows = max(map(_written, stage.tiles)), _perturbed_rows(plan, group, stage)
+        written = 0 if stage.exact else max(map(_written, stage.tiles))
+        rows = _perturbed_rows(plan, group, stage)
         found.append(Need("what one device call writes", written, size))
         found.append(Need("the rows of one device call", (rows - 1) * written, ("train", "rows")))
-    wide = sum(2 * stage.n_out for stage in plan.stages)  # measured and decoded, kept until the error comes back
-    copies = plan.copies
-    rows = sum(len(group.passes) for group in plan.groups) * copies
+    widths = [2 * stage.n_out for stage in plan.stages]  # measured and decoded
     batch = plan.run.train.batch
-    step = Need("the activations of a step", rows * batch * wide * FLOAT, ("train", "batch"))
-    chunk = plan.run.train.evaluate_chunk
-    rows = len(plan.predicts) * plan.replicas * chunk * -(-samples // chunk)
-    field = "evaluate_chunk" if chunk > samples else "evaluate_samples"
-    evaluation = Need("the activations of an evaluation", rows * wide * FLOAT, ("train", field))
+    if any(group.algorithm.signal == "error" for group in plan.groups):  # kept until the error comes back
+        floats = sum(len(group.passes) for group in plan.groups) * plan.copies * batch * sum(widths)
+    else:
+        rows = max(max(map(len, bundles(group.passes.probe, plan.run.train.rows))) for group in plan.groups)
+        floats = rows * batch * max(widths)
+    step = Need("the activations of a step", floats * FLOAT, ("train", "batch"))
+    floats = len(plan.predicts) * plan.run.train.evaluate_chunk * max(widths)
+    evaluation = Need("the activations of an evaluation", floats * FLOAT, ("train", "evaluate_chunk"))
     return [*found, max(step, evaluation, key=lambda need: need.bytes)]  # the others are let go before
 
 
@@ -61,7 +64,8 @@ def _held(plan: Plan, group: Group, stage: StagePlan) -> dict[str, int]:
         "the chips": plan.replicas * sum(_bytes(_chip(m)) for m in tiles),
     }
     if stage.trained:
-        found["a commit"] = max(2 * p + s for p, s in zip(params, state, strict=True))  # gradient, and all of it anew
+        small = [(p, s) for p, s in zip(params, state, strict=True) if p <= WHOLE * FLOAT]  # others: block by block
+        found["a commit"] = max((2 * p + s for p, s in small), default=0)  # gradient, and all of it anew
         if group.algorithm.evidence == "gradients":  # one for each item, then their sum in float64
             items = plan.copies * -(-plan.run.train.batch // min(plan.run.train.chunk, plan.run.train.batch))
             found["gradients"] = (items + 2 * plan.copies) * sum(params)

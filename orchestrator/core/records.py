@@ -24,7 +24,7 @@ Name = tuple[int, int, int]  # (copy, stage, tile)
 
 @dataclass(frozen=True)
 class Record:
-    """evidence: group -> copy -> losses float64 [P], or {(stage, tile): mean gradient}."""
+    """evidence: group -> copy -> losses float32 [P], or {(stage, tile): mean gradient}."""
 
     step: int
     evidence: Evidence
@@ -36,7 +36,7 @@ def pack(evidence: Evidence) -> dict[str, np.ndarray]:
     for group, copies in evidence.items():
         for copy, value in copies.items():
             if not isinstance(value, dict):
-                arrays[f"losses/{group}/{copy}"] = np.asarray(value, np.float64)
+                arrays[f"losses/{group}/{copy}"] = value
                 continue
             for (stage, tile), gradient in value.items():
                 arrays |= trees.flatten(f"gradients/{group}/{copy}/{stage}/{tile}", gradient)
@@ -68,11 +68,11 @@ def mean_loss(plan: Plan, evidence: Evidence) -> float | None:
     return float(np.mean(losses)) if losses else None
 
 
-def reduce_losses(plan: Plan, items: Iterable[Item], sums: dict[int, np.ndarray], passes: int) -> dict[int, Any]:
-    """Mean loss of each row, float64 [P], by copy; each row is of one item, so their order is immaterial."""
-    out = {copy: np.full(passes, np.nan) for copy in range(plan.copies)}
+def reduce_losses(plan: Plan, items: Iterable[Item], means: dict[int, np.ndarray], passes: int) -> dict[int, Any]:
+    """Mean loss of each row, float32 [P], by copy; each row is of one item, so their order is immaterial."""
+    out = {copy: np.full(passes, np.nan, np.float32) for copy in range(plan.copies)}
     for item in items:
-        out[plan.copy_of(item.replica)][list(item.rows)] = sums[item.number] / (item.hi - item.lo)
+        out[plan.copy_of(item.replica)][list(item.rows)] = means[item.number]
     return out
 
 
@@ -88,9 +88,9 @@ def reduce_gradients(plan: Plan, items: Iterable[Item], gradients: dict[int, Tre
     return {c: jax.tree.map(lambda g, n=count[c]: (g / n).astype(np.float32), t) for c, t in total.items()}
 
 
-def loss_sum(losses: np.ndarray) -> np.ndarray:
-    """Sum over the samples of each row: [rows, batch] -> float64 [rows]; a row is never divided among workers."""
-    return np.asarray(losses).sum(axis=1, dtype=np.float64)
+def loss_mean(losses: np.ndarray) -> np.ndarray:
+    """Mean over the samples of each row: [rows, batch] -> float32 [rows]; a row is never divided among workers."""
+    return np.asarray(losses).mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def tiles(plan: Plan) -> dict[Name, Tile]:

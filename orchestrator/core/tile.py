@@ -66,7 +66,7 @@ class Tile:
         if self.group.algorithm.evidence == "gradients":
             mine = mine[self._names]
         else:
-            mine = np.asarray(mine, np.float32)
+            mine = np.asarray(mine, np.float32)  # older journals hold float64
         found = commit.commit(self._maker, self._perturb_key, step, self._carry, self.params, mine)
         self.params, self._carry, moved, info = found
         if self.params["device"] and bool(moved):  # digital parameters are not waited for

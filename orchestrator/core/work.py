@@ -60,7 +60,7 @@ class Report:
     """What comes back from one call; items are named by (group, number)."""
 
     worker: int
-    losses: dict[Name, np.ndarray] = field(default_factory=dict)  # summed over samples, [rows]
+    losses: dict[Name, np.ndarray] = field(default_factory=dict)  # mean over samples, float32 [rows]
     gradients: dict[Name, dict] = field(default_factory=dict)  # {(stage, tile): summed over samples}
     correct: dict[Name, tuple[int, float]] = field(default_factory=dict)  # right answers, loss summed
     entries: list[Entry] = field(default_factory=list)  # summed before they are sent

@@ -149,13 +149,13 @@ class Worker:
             parts[t], entry = self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x))
             report.entries += [entry] if entry else []
         if len(here) < len(spec.tiles):
-            self._traces[(work.name, stage)] = Trace(h_in, parts, None, None)
+            self._keep(call, work, stage, Trace(h_in, parts, None, None))
             return Message(None, parts, scores)
         v = kernels.join([parts[t] for t in here], spec.tile_by)
         params = self.shards.tile(work, stage, here[0]).params
         delta = self.shards.delta(work, stage, here[0]) if params["digital"] else None
         h = kernels.decode(spec.whole, delta, params["digital"], v)
-        self._traces[(work.name, stage)] = Trace(h_in, parts, v, h)
+        self._keep(call, work, stage, Trace(h_in, parts, v, h))
         if spec.trained and work.group.first <= stage <= work.group.last:
             seen = contracts.Trace(kernels.rows(x, v), v, h)
             names = work.group.algorithm, spec, 0, len(self.plan.stages)
@@ -166,6 +166,11 @@ class Worker:
                 gradient, _ = kernels.learn(*names, params, self._key, seen, None)
                 report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
         return Message(h, {}, scores)
+
+    def _keep(self, call: Call, work: Work, stage: int, trace: Trace) -> None:
+        """For the reply, if there will be one."""
+        if call.purpose == keys.TRAIN and any(g.algorithm.signal == "error" for g in self.plan.groups):
+            self._traces[(work.name, stage)] = trace
 
     def _learn(self, work: Work, stage: int, signal: Array, peers: list[Message], report: Report) -> dict[int, Array]:
         """Gradients of the tiles of one stage that are here, and {tile: cotangent of what came into the stage}."""
@@ -210,13 +215,13 @@ class Worker:
         y = self._batch(call, work).y
         if call.purpose == keys.TRAIN:
             if work.group.algorithm.signal == "losses":
-                report.losses[work.name] = records.loss_sum(task.losses(h, y))
+                report.losses[work.name] = records.loss_mean(task.losses(h, y))
             elif work.group.algorithm.signal == "error":
                 self._errors[work.name] = task.error(h, y)
             return
         outputs = np.asarray(h[0] if scores is None else scores.T)
         n = work.item.hi - work.item.lo
-        loss = float(records.loss_sum(np.asarray(task.losses(outputs[None], y))[:, :n])[0])
+        loss = float(np.sum(np.asarray(task.losses(outputs[None], y))[0, :n], dtype=np.float64))
         report.correct[work.name] = int(np.sum(np.argmax(outputs[:n], axis=-1) == y[:n])), loss
 
     # --- bookkeeping ----------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ assert not xla_bridge.backends_are_initialized()
     assert done.returncode == 0, done.stderr
     *told, seconds = done.stdout.strip().split("\n")
     assert float(seconds) < 2, "well under a second on a quiet machine"
-    assert told[0].startswith("run: network[1].size = 1000000 needs about ") and "; allowed: up to about " in told[0]
+    assert told[0].startswith("run: network[0].size = 1000000 needs about ") and "; allowed: up to about " in told[0]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,10 @@ assert not xla_bridge.backends_are_initialized()
         ({"network": [crossbar(10)], "method": {"probes": 10**9}}, "method.probes = 1000000000 should be less than"),
         ({"network": [crossbar(10)], "train": {"batch": HUGE}}, "train.batch = 2147483647 needs about"),
         ({"network": [crossbar(10)], "train": {"evaluate_chunk": HUGE}}, "train.evaluate_chunk = 2147483647 needs"),
-        ({"network": [crossbar(4096), crossbar(10)], "fleet": {"replicas": 4096}}, "fleet.replicas = 4096 needs about"),
+        (
+            {"network": [crossbar(4096), crossbar(10)], "fleet": {"replicas": 4096}},
+            "network[0].size = 4096 needs about",
+        ),
         (
             {"network": [crossbar(10)], "fleet": {"replicas": 4096}, "train": {"evaluate_chunk": 1}},
             "train.evaluate_chunk = 1 cuts an evaluation into 7,360,512 pieces of work",
@@ -85,7 +88,7 @@ def test_what_is_too_large_is_refused_soon(tree, told, monkeypatch):
     assert told in refusal(**tree)
 
 
-@pytest.mark.parametrize("GiB", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("GiB", [1, 2, 3, 5])
 def test_what_is_said_to_fit_does_and_twice_of_it_does_not(GiB, monkeypatch):
     monkeypatch.setattr(machine, "total_bytes", lambda: GiB << 30)
     train = {"batch": 16, "rows": 2, "evaluate_samples": 16, "evaluate_chunk": 16}
@@ -115,7 +118,7 @@ def test_the_estimate_is_that_of_the_arrays_that_a_run_holds(method, network):
     run = Run.build({**tree, "train": train})
     data = dataset(run.data)
     found: dict[str, int] = {}
-    for need in memory.needs(build(run, data.x_train.shape[1], data.n_classes), 0, 8):
+    for need in memory.needs(build(run, data.x_train.shape[1], data.n_classes), 0):
         found[need.what] = found.get(need.what, 0) + need.bytes
     pool = InProcessPool(run)
     coordinator = Coordinator(run, pool)
@@ -126,7 +129,10 @@ def test_the_estimate_is_that_of_the_arrays_that_a_run_holds(method, network):
     assert found["the state of the optimiser"] == size([tile._carry for tile in tiles])
     assert found["the chips"] == size([device._chip for device in devices])
     kept = size([(trace.v, trace.h) for trace in worker._traces.values()])
-    assert found["the activations of a step"] / 2 <= kept <= 2 * found["the activations of a step"]
+    if method == "spsa":
+        assert kept == 0, "nobody will ask for them"
+    else:
+        assert found["the activations of a step"] / 2 <= kept <= 2 * found["the activations of a step"]
 
 
 def size(tree):
@@ -138,14 +144,15 @@ def test_every_row_of_a_call_has_its_parameters_and_its_cells():
     found = {}
     for rows in (1, 8):
         run = Run.build({"network": [crossbar(10)], "method": {"probes": 16}, "train": {"rows": rows}})
-        found[rows] = sum(need.bytes for need in memory.needs(build(run, 64, 10), 0, 10))
+        needs = memory.needs(build(run, 64, 10), 0)
+        found[rows] = sum(need.bytes for need in needs if "activations" not in need.what)
     assert found[8] - found[1] == (8 - 2) * 65 * 10 * 4 * (1 + 8), "two rows of a probe are never cut"
 
 
 @pytest.mark.slow
 def test_the_estimate_is_that_of_a_process():
     """The peak of a run of half a GiB lies between the estimate and twice of it."""
-    network = [{"substrate": "digital", "size": n, "decode": "tanh"} for n in (1500, 1500, 10)]
+    network = [{"substrate": "crossbar", "size": n, "decode": "tanh"} for n in (500, 500, 10)]
     train = {"steps": 1, "batch": 16, "rows": 16, "evaluate_samples": 16, "evaluate_chunk": 16}
     tree = {"network": network, "method": {"name": "spsa", "probes": 8}, "train": train}
     code = """
@@ -154,7 +161,7 @@ from orchestrator import Run, train
 from orchestrator.core import memory
 from orchestrator.core.plan import build
 run = Run.build(json.loads(sys.argv[1]))
-need = sum(n.bytes for n in memory.needs(build(run, 64, 10), 0, 16))
+need = sum(n.bytes for n in memory.needs(build(run, 64, 10), 0))
 train(run)
 print(need, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
@@ -162,7 +169,7 @@ print(need, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     need, peak = map(int, done.stdout.split())
-    assert need > 450e6 and need <= peak <= 2 * need, (need, peak)
+    assert need > 400e6 and need <= peak <= 2 * need, (need, peak)
 
 
 def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
 
 FLOAT = 4
-RATE = float(__import__("os").environ.get("RATE","1e-6"))
+RATE = 1e-4  # small: the loss of a random network is steep along matrices of rank 1
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
@@ -29,7 +29,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
         {
             "network": network(layers[1:], "relu"),
             "method": {**method, "optimizer": "sgd", "rate": RATE},
-            "train": {"steps": steps + 1, "batch": batch, "chunk": batch, "rows": 2},
+            "train": {"steps": steps + 1, "batch": batch, "chunk": batch, "rows": 2 * probes, "evaluate_samples": 64},
         }
     )
     parameters = sum(a * b + b for a, b in zip(layers, layers[1:], strict=False))
