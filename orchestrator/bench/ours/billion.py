@@ -9,6 +9,7 @@ import gc
 import resource
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from orchestrator import Run
@@ -18,7 +19,8 @@ from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
 
 FLOAT = 4
-RATE = 1e-4  # small: the loss of a random network is steep along matrices of rank 1
+RATE = 1e-3  # small: the loss of a random network is steep along matrices of rank 1
+ALLOWED = 1.6  # of the bytes of the parameters: what must be free before anything is allocated
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
@@ -33,6 +35,9 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
         }
     )
     parameters = sum(a * b + b for a, b in zip(layers, layers[1:], strict=False))
+    need, there = ALLOWED * FLOAT * parameters, available_bytes()
+    if there is not None and need > there:
+        raise SystemExit(f"1e9 needs about {need / 2**30:.1f} GiB of free memory, there are {there / 2**30:.1f} GiB.")
 
     def train() -> dict[str, Any]:
         with closing(InProcessPool(run)) as pool:
@@ -43,7 +48,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
             for step in range(1, steps + 1):
                 coordinator.step(step)
             seconds = (time.perf_counter() - began) / steps
-            payload = (pool.wire_bytes - sent) / steps
+            payload = (pool.wire_bytes - sent) / steps / 2  # each way
             after = loss(coordinator)
         del coordinator, pool
         gc.collect()
@@ -59,3 +64,12 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
         }
 
     return {"parameters": parameters}, train
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping, where Linux tells it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
