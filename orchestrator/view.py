@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -12,9 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from orchestrator import machine
 from orchestrator.api import Result
 from orchestrator.compare import paired_difference
 from orchestrator.core.coordinator import Progress as Seen
+
+QUIET_S = 30.0  # without a terminal, a line at least so often
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -30,11 +34,13 @@ class View:
     def __init__(self, what: str, steps: int, devices: int, plain: bool | None = None) -> None:
         self.plain = not console.is_terminal if plain is None else plain
         self._what, self._steps, self._devices = what, steps, devices
-        self._before: tuple[float, float] | None = None  # (seconds, passes) when steps began: compiling is not counted
+        # (step, seconds, passes) when steps began: compiling is not counted
+        self._before: tuple[int, float, float] | None = None
         self._accuracy: float | None = None
         self._loss: float | None = None
         self._bar: Progress | None = None
         self._task: Any = None
+        self._last_s = time.perf_counter()  # when a plain line was written
 
     def __enter__(self) -> View:
         if not self.plain:
@@ -56,21 +62,33 @@ class View:
         told = self._told(seen)
         if self._bar:
             self._bar.update(self._task, completed=seen.step, told=told)
-        elif seen.accuracy is not None:
-            console.print(f"{self._what}: step {seen.step}/{seen.steps}, {told}")
+        elif seen.accuracy is not None or time.perf_counter() - self._last_s > QUIET_S:
+            self._last_s = time.perf_counter()
+            console.print(f"{self._what}: step {seen.step}/{seen.steps}, {told}{self._left(seen)}")
 
     def _told(self, seen: Seen) -> str:
         now, passes = time.perf_counter(), float(seen.passes)
         if self._before is None:
-            self._before = now, passes
-        began, before = self._before
+            self._before = seen.step, now, passes
+        _, began, before = self._before
         parts = [] if self._loss is None else [f"loss {self._loss:.3f}"]
         if self._accuracy is not None:
             parts.append(f"accuracy {100 * self._accuracy:.1f} %")
         if passes > before:
             parts.append(f"{(passes - before) / (now - began):,.0f} passes/s")
+        if used := machine.used_bytes():
+            parts.append(f"{used / 1e9:.1f} GB")
         parts.append(f"{self._devices} of {self._devices} devices well")
         return ", ".join(parts)
+
+    def _left(self, seen: Seen) -> str:
+        """How long it will still take, once two steps tell."""
+        assert self._before is not None
+        step, began, _ = self._before
+        if seen.step <= step or seen.step == seen.steps:
+            return ""
+        left_s = (time.perf_counter() - began) / (seen.step - step) * (seen.steps - seen.step)
+        return f", {timedelta(seconds=round(left_s))} left"
 
 
 def number(value: float | None, digits: int = 3) -> str:

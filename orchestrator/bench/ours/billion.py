@@ -9,13 +9,13 @@ import gc
 import resource
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from orchestrator import Run
 from orchestrator.bench.ours.es import loss, network
 from orchestrator.bench.serve import Round
 from orchestrator.core.coordinator import Coordinator
+from orchestrator.machine import available_bytes
 from orchestrator.pools.in_process import InProcessPool
 
 FLOAT = 4
@@ -64,12 +64,3 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
         }
 
     return {"parameters": parameters}, train
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping, where Linux tells it."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
