@@ -114,11 +114,11 @@ def test_killed_twenty_times_at_random(method, run_file, pnn, start, reference, 
 
 
 def actors():
-    """Processes of this machine that hold one of our Ray actors."""
-    found = set()
+    """Processes that hold an actor of this test session, not of others: they inherited the name of its folder."""
+    found, ours = set(), os.environ["JAX_COMPILATION_CACHE_DIR"].encode()
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"ray::_Actor" in entry.read_bytes():
+            if b"ray::_Actor" in entry.read_bytes() and ours in (entry.parent / "environ").read_bytes():
                 found.add(int(entry.parent.name))
         except OSError:
             continue
