@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from orchestrator import __version__, checks, folder
-from orchestrator.core import history, trees
+from orchestrator.core import history, spans, trees
 from orchestrator.core.coordinator import Coordinator, Stopped
 from orchestrator.core.history import History, Told
 from orchestrator.core.shards import State
@@ -115,7 +115,8 @@ class Kept:
         """Durable when it returns. Of arrays above the limit of the run, only the digest is kept."""
         if arrays and sum(a.nbytes for a in arrays.values()) > self._limit:
             meta, arrays = {**meta, "digest": trees.sha256(arrays)}, None
-        self._journal.append(kind, meta, arrays)
+        with spans.span(spans.JOURNAL, kind):
+            self._journal.append(kind, meta, arrays)
         self.steps += kind == "step"
 
     def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None:

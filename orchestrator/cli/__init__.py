@@ -65,12 +65,13 @@ def train(
     where: Any,
     out: Out = None,
     set_: Sets = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where the time goes; slows small steps.")] = False,
     json: Json = False,
 ) -> None:
     """Train one run and measure it on its chips. It can be killed at any time; pnn resume goes on."""
     from orchestrator.cli import running
 
-    running.train_command(run, where, out, set_ or [], json)
+    running.train_command(run, where, out, set_ or [], json, profile)
 
 
 @app.command(epilog="Example: pnn resume runs/digits-20260101-120000 --local")

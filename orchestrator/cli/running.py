@@ -48,7 +48,9 @@ class Where(NamedTuple):
         return told + (f" --address {self.address}" if self.address else "")
 
 
-def train_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
+def train_command(
+    path: str, where: Where, out: str | None, sets: list[str], as_json: bool, profile: bool = False
+) -> None:
     """Make the folder, check everything, then start."""
     asked = [where.check, *([lambda: folder.check(Path(out))] if out is not None else [])]
     text, fields = "", None
@@ -67,7 +69,7 @@ def train_command(path: str, where: Where, out: str | None, sets: list[str], as_
     except Exception:
         folder.discard(place)
         raise
-    go(place, where, as_json)
+    go(place, where, as_json, profile=profile)
 
 
 def all_of(checks: Sequence[Callable[[], object]]) -> None:
@@ -96,7 +98,7 @@ def resume_command(directory: str, where: Where, from_snapshot: bool, as_json: b
     go(path, where, as_json, from_snapshot)
 
 
-def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) -> None:
+def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False, profile: bool = False) -> None:
     """Train the run of a folder from wherever it is, and tell its result."""
     from orchestrator import api, outcome
     from orchestrator.core.coordinator import Stopped
@@ -118,7 +120,7 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
             say(f"{place}: {'from step ' + str(kept.steps) if kept.history.session else 'begins'}")
             with Tracker(place, store) as tracker:
                 try:
-                    result = _train(kept, where, stop)
+                    result = _train(kept, where, stop, profile)
                     outcome.write(kept, result, figure=True)
                 except Stopped as stopped:
                     say(f"Stopped after step {stopped.step} of {kept.run.train.steps}. Go on with: {how}")
@@ -141,10 +143,11 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False) ->
         tell(result, as_json)
 
 
-def _train(kept: Kept, where: Where, stop: Interrupts) -> Result:
+def _train(kept: Kept, where: Where, stop: Interrupts, profile: bool) -> Result:
     """Train a kept run; where workers are lost, go on with new ones from what is journalled."""
     from orchestrator import api
     from orchestrator.pools import WorkerLost
+    from orchestrator.profile import Profile
     from orchestrator.view import View, say
 
     run = kept.run
@@ -157,7 +160,11 @@ def _train(kept: Kept, where: Where, stop: Interrupts) -> Result:
                 before = kept.steps
                 try:
                     with closing(new_pool(run)) as pool:
-                        return api.go_on(kept, pool, view)
+                        profiled = Profile(pool) if profile else None
+                        result = api.go_on(kept, pool, view)
+                        if profiled:
+                            say(profiled.write(kept.path))
+                        return result
                 except WorkerLost as lost:
                     failures = 1 if kept.steps > before else failures + 1
                     if failures == RETRIES:

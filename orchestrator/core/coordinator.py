@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.core import keys, ledger, records, task
+from orchestrator.core import keys, ledger, records, spans, task
 from orchestrator.core.history import Live, Point, Told
 from orchestrator.core.layout import Lane, Layout
 from orchestrator.core.plan import Plan, build
@@ -119,7 +119,8 @@ class Coordinator:
                 return
             if stop and stop():
                 raise Stopped(step)
-            loss = self.step(step)
+            with spans.span(spans.STEP, str(step)):
+                loss = self.step(step)
 
     def step(self, step: int) -> float | None:
         """One step; returns the mean loss of its measured rows, if the readout gave losses."""
@@ -222,7 +223,8 @@ class Coordinator:
     def _round(self, call: Call) -> tuple[list[Report], ledger.Account]:
         """Call every worker; (their reports, what their devices did)."""
         futures = [future for lane in self.layout.lanes for future in self._lane(lane, call)]
-        reports = sorted(self.pool.gather(futures), key=lambda r: r.worker)
+        with spans.span(spans.WAITING):
+            reports = sorted(self.pool.gather(futures), key=lambda r: r.worker)
         account: ledger.Account = {}
         for report in reports:
             if report.entries:

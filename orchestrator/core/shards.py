@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algorithms.contracts import Perturbation
-from orchestrator.core import kernels, keys
+from orchestrator.core import kernels, keys, spans
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
 from orchestrator.core.plan import Plan
@@ -49,7 +49,9 @@ class Shards:
             return
         crash.reach("commit.before")
         for tile in self.tiles.values():
-            tile.commit(record.step, record.evidence)
+            with spans.span(spans.COMMIT):
+                tile.commit(record.step, record.evidence)
+                spans.ready(tile.params)
             crash.reach("commit.half")
         crash.reach("commit.after")
 

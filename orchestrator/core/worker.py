@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, ledger, records, task
+from orchestrator.core import kernels, keys, ledger, records, spans, task
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
@@ -128,6 +128,10 @@ class Worker:
             self._begin(call)
         return None, None
 
+    def profile(self, wanted: bool) -> tuple[None, list[spans.Span]]:
+        """What this process did when, since it was asked to keep that; from now on it does, or no more."""
+        return None, spans.keep(wanted)
+
     def rest(self) -> tuple[None, None]:
         """Bring every device to its rest values for a while."""
         self.shards.rest()
@@ -146,7 +150,8 @@ class Worker:
         x = kernels.encode(spec.encode, h_in)
         parts = {}
         for t in here:
-            parts[t], entry = self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x))
+            with spans.span(spans.PHYSICS, f"network[{stage}]"):
+                parts[t], entry = spans.ready(self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x)))
             report.entries += [entry] if entry else []
         if len(here) < len(spec.tiles):
             self._keep(call, work, stage, Trace(h_in, parts, None, None))
@@ -154,7 +159,8 @@ class Worker:
         v = kernels.join([parts[t] for t in here], spec.tile_by)
         params = self.shards.tile(work, stage, here[0]).params
         delta = self.shards.delta(work, stage, here[0]) if params["digital"] else None
-        h = kernels.decode(spec.whole, delta, params["digital"], v)
+        with spans.span(spans.DIGITAL, f"network[{stage}]"):
+            h = spans.ready(kernels.decode(spec.whole, delta, params["digital"], v))
         self._keep(call, work, stage, Trace(h_in, parts, v, h))
         if spec.trained and work.group.first <= stage <= work.group.last:
             seen = contracts.Trace(kernels.rows(x, v), v, h)
@@ -188,7 +194,8 @@ class Worker:
             if spec.trained and group.first <= stage <= group.last:
                 seen = contracts.Trace(x_t, v, h)
                 names = group.algorithm, spec, t, len(self.plan.stages)
-                gradient, cot_x = kernels.learn(*names, params, self._key, seen, signal)
+                with spans.span(spans.DIGITAL, f"network[{stage}] learns"):
+                    gradient, cot_x = spans.ready(kernels.learn(*names, params, self._key, seen, signal))
                 report.gradients.setdefault(work.name, {})[(stage, t)] = jax.tree.map(np.asarray, gradient)
             else:
                 cot_x = kernels.pull(spec, t, params, x_t, v, signal)
@@ -212,6 +219,10 @@ class Worker:
 
     def _readout(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
         """Losses of the rows, or the error to send back, or (evaluation) how many answers are right."""
+        with spans.span(spans.DIGITAL, "readout"):
+            self._read_out(call, work, h, scores, report)
+
+    def _read_out(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
         y = self._batch(call, work).y
         if call.purpose == keys.TRAIN:
             if work.group.algorithm.signal == "losses":
