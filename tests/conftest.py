@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from typing import Any
@@ -58,6 +59,14 @@ def tree_of(method: str, **changes: Any) -> dict[str, Any]:
     for key, value in changes.items():
         tree[key] = {**tree[key], **value} if key in ("train", "fleet", "method") else value
     return tree
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_what_was_compiled():
+    """Every compiled program holds maps of memory, of which a process has a limited number; thousands end it."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ class Along:
     """A direction from one of `LEAVES`."""
 
     def __init__(self, kind):
-        self.make = LEAVES[kind]
+        self.make = jax.jit(LEAVES[kind])
 
     def __call__(self, context, probe):
         return {"device": {}, "digital": self.make(jax.random.fold_in(KEY, probe), context)}
