@@ -33,13 +33,13 @@ def test_both_sides_run_on_the_same_cores_from_the_start(part, log):
 def test_peers_get_nothing_of_what_this_package_sets_for_itself(part, log, monkeypatch, measured):
     monkeypatch.setenv("XLA_FLAGS", f"--a=1 {sides.FLAG} --b=2")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    assert os.environ["NPROC"] == "1"
+    assert os.environ["NPROC"] == "2"
     measured(part([1.0] * 5))
     (_, told), *_ = log()
     assert told["environment"]["XLA_FLAGS"] == "--a=1 --b=2"
     assert not {"NPROC", "PYTHONPATH"} & set(told["environment"])
     mine = sides.surroundings("ours")
-    assert mine["PYTHONPATH"] == f"{sides.HOME}:/somewhere" and mine["NPROC"] == "1"
+    assert mine["PYTHONPATH"] == f"{sides.HOME}:/somewhere" and mine["NPROC"] == "2"
 
 
 def test_the_value_is_the_median_of_the_ratios_of_the_rounds(part, measured):
