@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from orchestrator.bench.serve import Round
+from orchestrator.core import threads
 
 
-def rate(call: Callable[[], object], seconds: float) -> Round:
+def rate(call: Callable[[], object], seconds: float, together: int = 1) -> Round:
     """A round that makes calls for about so long and tells calls a second. Compiles; each call must end its own work.
 
-    The number of calls is chosen once, so that all rounds do the same.
+    The number of calls is chosen once, so that all rounds do the same. `together`: as many threads share them.
     """
     call()  # compiles
-    began = time.perf_counter()
-    calls = 0
-    while time.perf_counter() - began < seconds / 4:
-        call()
-        calls += 1
-    each_s = (time.perf_counter() - began) / calls
-    calls = max(1, round(seconds / each_s))
 
-    def measure() -> dict[str, float]:
-        began = time.perf_counter()
-        for _ in range(calls):
+    def some(calls: Iterable[int]) -> None:
+        for _ in calls:
             call()
-        return {"value": calls / (time.perf_counter() - began)}
 
-    return measure
+    def timed(calls: int) -> float:
+        began = time.perf_counter()
+        threads.each(some, [range(n, calls, together) for n in range(together)])
+        return time.perf_counter() - began
+
+    calls = together
+    while (took := timed(calls)) < seconds / 4:
+        calls *= 2
+    calls = max(together, round(calls * seconds / took))
+    return lambda: {"value": calls / timed(calls)}
