@@ -18,6 +18,7 @@ import numpy as np
 
 from physics.contracts import Array, Key
 
+LONG = 32  # numbers of one key for which a loop of their own is worth its start
 LOWEST = np.nextafter(np.float32(-1.0), np.float32(0.0))
 
 
@@ -29,39 +30,49 @@ def fold_in(key: Key, word: Array | int) -> Key:
 
 def normal(key: Key, shape: tuple[int, ...]) -> Array:
     """Numbers of mean 0 and variance 1, float32 of `shape`."""
-    bits = _words(math.prod(shape))(jax.random.key_data(key)[None]).reshape(shape)
+    return _normals(math.prod(shape))(jax.random.key_data(key)[None]).reshape(shape)
+
+
+@lru_cache(maxsize=1024)
+def _normals(n: int) -> Any:
+    """n numbers for each key: uint32 [keys, 2] -> [keys, n]. The keys of a batch, however deep, are taken as one list.
+
+    Words and numbers are made in two loops of two parts, for the sake of the loops: they make them arrays in memory, in
+    one pass each. The compiler, which heeds no barrier on CPUs, would make every word anew for each of its uses, and
+    loop over the shape of whoever uses it.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def normals(keys: Array) -> Array:
+        k = len(keys)
+        count = jnp.arange(n + (k * n) % 2, dtype="uint32")
+        if k % 2 == 0 and n >= LONG:
+            bits = jax.lax.map(lambda half: _words(half[:, :1], half[:, 1:], count), keys.reshape(2, -1, 2))
+        elif k == 1:
+            bits = jax.lax.map(lambda half: _words(keys[0, 0], keys[0, 1], half), count.reshape(2, -1))
+        else:
+            each = [*(jnp.repeat(word, len(count)) for word in keys.T), jnp.tile(count, k)]
+            bits = jax.lax.map(lambda half: _words(*half), [a.reshape(2, -1) for a in each])
+        return jax.lax.map(_from_bits, bits).reshape(k, -1)[:, :n]
+
+    @normals.def_vmap
+    def many(size: int, batched: list[bool], keys: Array) -> tuple[Array, bool]:
+        return normals(keys.reshape(-1, 2)).reshape(size, -1, n), True
+
+    return normals
+
+
+def _from_bits(bits: Array) -> Array:
+    """Normal numbers from words, by the inverse of their distribution."""
     # 23 bits as a number in [1, 2), then in (-1, 1)
     u = jax.lax.bitcast_convert_type((bits >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32) - 1.0
     u = jnp.maximum(LOWEST, u * (np.float32(1.0) - LOWEST) + LOWEST)
     return np.float32(math.sqrt(2.0)) * jax.lax.erf_inv(u)
 
 
-@lru_cache(maxsize=1024)
-def _words(n: int) -> Any:
-    """n words for each key: uint32 [keys, 2] -> [keys, n]. The keys of a batch, however deep, are taken as one list."""
-
-    @jax.custom_batching.custom_vmap
-    def words(keys: Array) -> Array:
-        k = len(keys)
-        width = n + (k * n) % 2
-        each = [jnp.tile(jnp.arange(width, dtype="uint32"), k)]
-        if k > 1:
-            each += [jnp.repeat(keys[:, 0], width), jnp.repeat(keys[:, 1], width)]
-
-        def half(part: list[Array]) -> Array:
-            count, k0, k1 = part if k > 1 else (*part, keys[0, 0], keys[0, 1])
-            x0, x1 = _threefry(k0, k1, jnp.zeros_like(count), count)
-            return x0 ^ x1
-
-        # A loop for its own sake: it makes the words an array in memory, in one flat pass. The compiler, which heeds no
-        # barrier on CPUs, would make them anew for each use, and loop over the shape of whoever uses them.
-        return jax.lax.map(half, [a.reshape(2, -1) for a in each]).reshape(k, width)[:, :n]
-
-    @words.def_vmap
-    def many(size: int, batched: list[bool], keys: Array) -> tuple[Array, bool]:
-        return words(keys.reshape(-1, 2)).reshape(size, -1, n), True
-
-    return words
+def _words(k0: Array, k1: Array, count: Array) -> Array:
+    x0, x1 = _threefry(k0, k1, jnp.zeros_like(count), count)
+    return x0 ^ x1
 
 
 def _threefry(k0: Array, k1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:

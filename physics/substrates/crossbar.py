@@ -56,7 +56,7 @@ class Cells(NamedTuple):
 class Still(NamedTuple):
     """The cells at one moment, as a reading needs them; without the bias row, which adds the same to every sample."""
 
-    digits: Array  # int8 [rows, 3 columns]: g+ - g- in units of `unit`, as whole numbers of three digits
+    digits: Array  # int8 [rows, 2 columns]: g+ - g- in units of `unit`, as whole numbers of two digits
     unit: Array
     bias: Array  # [columns]
     s2: Array  # bfloat16 [rows, columns]: variance of g+ - g- from read to read
@@ -143,7 +143,9 @@ class Crossbar:
 
     def drifted(self, chip: Chip, cells: Cells, at: At) -> Array:
         """Conductances at a time."""
-        g = cells.g * jnp.exp(-cells.nu * jnp.log((at.since + T0_S) / T0_S))
+        g = cells.g
+        if isinstance(at.since, jax.Array) or np.any(at.since):  # if it is known to be 0, nothing has drifted
+            g = g * jnp.exp(-cells.nu * jnp.log((at.since + T0_S) / T0_S))
         return jnp.where(at.now >= chip.dies, 0.0, g) if self.failures_per_s else g
 
     def still(self, chip: Chip, cells: Cells, at: At) -> Still:
@@ -201,21 +203,18 @@ def quantise(v: Array, bound: float, bits: int) -> Array:
 
 
 def whole(G: Array) -> tuple[Array, Array]:
-    """(digits, unit): G as whole numbers of 24 bits, in three digits of -128..127, side by side, the lowest first."""
-    unit = jnp.maximum(jnp.max(jnp.abs(G)), TINY) / (127 * 0x10101)
-    left = jnp.round(G * (1.0 / unit)).astype(jnp.int32)
-    digits = []
-    for _ in range(3):
-        digits.append(left.astype(jnp.int8))
-        left = (left - digits[-1]) >> 8
-    return jnp.concatenate(digits, axis=1), unit
+    """(digits, unit): G as whole numbers of 16 bits, in two digits of -128..127, side by side, the lower first."""
+    unit = jnp.maximum(jnp.max(jnp.abs(G)), TINY) / (127 * 0x101)
+    number = jnp.round(G * (1.0 / unit)).astype(jnp.int32)
+    low = number.astype(jnp.int8)
+    return jnp.concatenate([low, ((number - low) >> 8).astype(jnp.int8)], axis=1), unit
 
 
 def product(k: Array, digits: Array, unit: Array) -> Array:
     """sum_i k_i G_ij: a sum of whole numbers is exact, and so the same in any order and for any batch."""
     y = jax.lax.dot(k.astype(jnp.int8), digits, preferred_element_type=jnp.int32).astype(jnp.float32)
-    low, middle, high = jnp.split(y, 3)
-    return unit * (low + 256.0 * (middle + 256.0 * high))
+    low, high = jnp.split(y, 2)
+    return unit * (low + 256.0 * high)
 
 
 def squares(k: Array, s2: Array) -> Array:
