@@ -18,6 +18,8 @@ import numpy as np
 from physics.contracts import Array, At, Key, Model, Noise, Port, Reading, Refused, Request, Tree, Version
 from physics.directions import along
 
+LARGE = 1 << 14  # parameters of a device above which rows are measured one after the other, to stay in a cache
+
 
 class Written(NamedTuple):
     """What a write left in the cells, and what made it."""
@@ -195,6 +197,9 @@ def _measure(
         return v, legal({**ports.params, "input": ports.inputs}, {**written, "input": x})
 
     shared = x.shape[0] == 1
+    if sum(leaf.size for leaf in jax.tree.leaves(device)) > LARGE:
+        each = (None if shared else x, probe, scale, rows)
+        return jax.lax.map(lambda one: row(x[0] if shared else one[0], *one[1:]), each)
     in_axes = (None if shared else 0, None if delta is None else 0, None if delta is None else 0, 0)
     return jax.vmap(row, in_axes)(x[0] if shared else x, probe, scale, rows)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.core.keys import NOISE_KEYS
-from physics import noise, waves
+from physics import noise, simulated, waves
 from physics.contracts import Refused
 from physics.substrates.crossbar import Crossbar, product, squares, whole
 from physics.substrates.oscillators import Oscillators
@@ -157,3 +157,16 @@ def test_parameters_that_were_refused_are_refused_again(bench, inputs, model):
     for _ in range(2):
         with pytest.raises(Refused):
             b.simulated.execute(one_write(b, params, x, HOME, (0, 0, 0, 0)))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_one_after_the_other_are_those_at_once(bench, inputs, model, monkeypatch, shared):
+    params, x = model.init(KEY), inputs(1 if shared else 4, 5, 4)
+    request = bench(model).request(params, x, [(0, 1, r) for r in range(4)], scale=(0.02, -0.02, 0.05, -0.05))
+    at_once = bench(model).simulated.execute(request).v
+    simulated._measure.clear_cache()
+    monkeypatch.setattr(simulated, "LARGE", 0)
+    in_turn = bench(model).simulated.execute(request).v
+    simulated._measure.clear_cache()
+    np.testing.assert_allclose(in_turn, at_once, atol=1e-5)
