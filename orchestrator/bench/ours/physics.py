@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
@@ -23,7 +24,7 @@ import numpy as np
 from orchestrator.bench.serve import Round
 from orchestrator.core import kernels, keys
 from physics import registry, twin
-from physics.contracts import EXACT, Array, Request, Tree
+from physics.contracts import EXACT, Array, Model, Request, Tree
 from physics.simulated import SimulatedDevice
 
 
@@ -44,8 +45,18 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
             other.send(seconds)
         return {"value": rate(call, seconds) + sum(other.recv() for other in others)}
 
-    about = {"what": options["what"], "batch": options["batch"], "platform": jax.default_backend(), "workers": workers}
+    about = {
+        "model": repr(model_of(options)),
+        "batch": options["batch"],
+        "platform": jax.default_backend(),
+        "workers": workers,
+    }
     return about, measure
+
+
+def model_of(options: dict[str, Any]) -> Model:
+    """The layer that is measured."""
+    return registry.load(options["substrate"])(n_in=options["n_in"], n_out=options["n_out"], **options.get("model", {}))
 
 
 def started(options: dict[str, Any]) -> Connection:
@@ -61,8 +72,9 @@ def work(connection: Connection, options: dict[str, Any]) -> None:
     call = made(options)
     rate(call, options.get("seconds", 1.0) / 4)
     connection.send(None)
-    while True:
-        connection.send(rate(call, connection.recv()))
+    with suppress(EOFError):
+        while True:
+            connection.send(rate(call, connection.recv()))
 
 
 def rate(call: Callable[[], object], seconds: float) -> float:
@@ -79,9 +91,7 @@ def rate(call: Callable[[], object], seconds: float) -> float:
 
 def made(options: dict[str, Any]) -> Callable[[], object]:
     """One call: a whole batch, ended when it returns."""
-    model = registry.load(options["substrate"])(
-        n_in=options["n_in"], n_out=options["n_out"], **options.get("model", {})
-    )
+    model = model_of(options)
     key = jax.random.key(options.get("seed", 0))
     params = model.init(key)
     x = jax.random.uniform(key, (options["batch"], options["n_in"]))
