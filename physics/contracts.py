@@ -105,7 +105,11 @@ class Model(Protocol):
         """What the cells become when `device` parameters are written; write noise is drawn from `key`."""
 
     def respond(self, chip: Tree, cells: Tree, x: Array, key: Key | None, at: At) -> Array:
-        """One measured output [n_out] for one input [n_in]; read noise is drawn from `key`."""
+        """One measured output [n_out] for one input [n_in]; read noise is drawn from `key`.
+
+        A model may split what it does with a key in two: `still(chip, cells, at)`, which all readings at one moment
+        share, and `read(still, x, key)`.
+        """
 
     def decode(self, digital: Tree, v: Array) -> Array:
         """The exact digital part after the measurement: [n_out] -> h; differentiated at the measured v."""

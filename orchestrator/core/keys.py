@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from physics.contracts import Noise
+from physics.noise import fold_in
 
 Key = Any
 Array = Any
@@ -28,7 +29,7 @@ TRAIN, EVALUATE, PROMISE = range(3)
 def fold(key: Key, *words: Array | int) -> Key:
     """`key` with each word folded in, in order."""
     for word in words:
-        key = jax.random.fold_in(key, word)
+        key = fold_in(key, word)
     return key
 
 

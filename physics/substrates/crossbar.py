@@ -18,10 +18,12 @@ from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from physics.contracts import MEASURE, TILE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
 from physics.decoding import ACTIVATIONS, Decode
+from physics.noise import normal
 
 G_MAX_US = 25.0  # uS
 PROGRAM_US = (0.26348, 1.9650, -1.1731)  # sigma_prog = a + b r + c r^2 in uS, r = g / g_max
@@ -30,6 +32,7 @@ T_READ_S = 250e-9  # s, duration of one read
 DAC_BITS, ADC_BITS = 7, 9  # resolutions 1/(2^7 - 2) and 1/(2^9 - 2) of the full range
 ADC_RANGE = 12.0  # in units of g_max times the read voltage
 OUT_NOISE = 0.06  # of the periphery, same unit
+TINY, ROUND = 1e-30, np.float32(1.5 * 2**23)
 JOULES_PER_MAC = 2.0 / 9.76e12  # 9.76e12 operations a joule, two operations a multiply-accumulate
 
 
@@ -43,10 +46,21 @@ class Chip(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What a write left in the cells: conductance at T0_S and drift exponent, [2, rows, columns]."""
+    """What a write left in the cells, [2, rows, columns]: at T0_S the conductance, and two properties of each cell."""
 
     g: Array
-    nu: Array
+    nu: Array  # drift exponent
+    q: Array  # read noise: its standard deviation is g q sqrt(log_time)
+
+
+class Still(NamedTuple):
+    """The cells at one moment, as a reading needs them; without the bias row, which adds the same to every sample."""
+
+    digits: Array  # int8 [rows, 2 columns]: g+ - g- in units of `unit`, as whole numbers of two digits
+    unit: Array
+    bias: Array  # [columns]
+    s2: Array  # bfloat16 [rows, columns]: variance of g+ - g- from read to read
+    bias_s2: Array  # [columns]
 
 
 @dataclass(frozen=True)
@@ -112,21 +126,41 @@ class Crossbar:
         r = jnp.stack([jnp.maximum(w, 0.0), jnp.maximum(-w, 0.0)])
         g = r
         if key is not None:
-            g = r + self.noise * sigma_program(r) * jax.random.normal(key, r.shape)
+            g = r + self.noise * sigma_program(r) * normal(key, r.shape)
         g = jnp.maximum(g * chip.gain, 0.0) if key is not None else g * chip.gain
-        broken = ~jnp.isnan(chip.stuck)
-        nu = jnp.where(broken, 0.0, self.drift * drift_exponent(jax.lax.stop_gradient(r), chip.nu))
-        return Cells(jnp.where(broken, chip.stuck, g), nu)
+        nu = self.drift * drift_exponent(jax.lax.stop_gradient(r), chip.nu)
+        if self.stuck_off or self.stuck_full:
+            broken = ~jnp.isnan(chip.stuck)
+            g, nu = jnp.where(broken, chip.stuck, g), jnp.where(broken, 0.0, nu)
+        return Cells(g, nu, read_noise(jax.lax.stop_gradient(g)))
 
     def respond(self, chip: Chip, cells: Cells, x: Array, key: Key | None, at: At) -> Array:
-        x = jnp.append(x, 1.0)
-        g = cells.g * ((at.since + T0_S) / T0_S) ** -cells.nu
-        g = jnp.where(at.now >= chip.dies, 0.0, g)
-        if key is None:
-            return x @ (g[0] - g[1])
-        x = quantise(x, 1.0, DAC_BITS)
-        variance = (x**2) @ jnp.sum(sigma_read(g, cells.g, at.since) ** 2, axis=0) + OUT_NOISE**2
-        v = x @ (g[0] - g[1]) + self.noise * jnp.sqrt(variance) * jax.random.normal(key, (self.n_out,))
+        if key is not None:
+            return self.read(self.still(chip, cells, at), x, key)
+        g = self.drifted(chip, cells, at)
+        G = g[0] - g[1]
+        return x @ G[:-1] + G[-1]
+
+    def drifted(self, chip: Chip, cells: Cells, at: At) -> Array:
+        """Conductances at a time."""
+        g = cells.g
+        if isinstance(at.since, jax.Array) or np.any(at.since):  # if it is known to be 0, nothing has drifted
+            g = g * jnp.exp(-cells.nu * jnp.log((at.since + T0_S) / T0_S))
+        return jnp.where(at.now >= chip.dies, 0.0, g) if self.failures_per_s else g
+
+    def still(self, chip: Chip, cells: Cells, at: At) -> Still:
+        """What is the same for all readings at one moment."""
+        g = self.drifted(chip, cells, at)
+        G = g[0] - g[1]
+        s2 = ((g[0] * cells.q[0]) ** 2 + (g[1] * cells.q[1]) ** 2) * log_time(at.since)
+        return Still(*whole(G[:-1]), G[-1], s2[:-1].astype(jnp.bfloat16), s2[-1])
+
+    def read(self, still: Still, x: Array, key: Key) -> Array:
+        """One reading. With codes k: v = sum_i k_i G_ij / top, its variance sum_i k_i^2 s2_ij / top^2; top = 63."""
+        k, top = codes(x, 1.0, DAC_BITS), 2 ** (DAC_BITS - 1) - 1
+        v = product(k, still.digits, still.unit) / top + still.bias
+        variance = squares(k, still.s2) / top**2 + still.bias_s2 + OUT_NOISE**2
+        v = v + self.noise * jnp.sqrt(variance) * normal(key, (self.n_out,))
         return quantise(v, ADC_RANGE, ADC_BITS)
 
     def decode(self, digital: Tree, v: Array) -> Array:
@@ -145,14 +179,46 @@ def drift_exponent(r: Array, z: Array) -> Array:
     return jnp.abs(jnp.clip(-0.0155 * ln + 0.0244, 0.049, 0.1) + jnp.clip(-0.0125 * ln - 0.0059, 0.008, 0.045) * z)
 
 
-def sigma_read(g: Array, programmed: Array, since: Array) -> Array:
-    """Standard deviation of one read of g, in units of g_max: 1/f noise accumulated since it was programmed."""
-    q = jnp.minimum(0.0088 / jnp.maximum(programmed, 1e-6) ** 0.65, 0.2)
-    t = since + T0_S
-    return g * q * jnp.sqrt(jnp.log((t + T_READ_S) / (2 * T_READ_S)))
+def read_noise(g: Array) -> Array:
+    """q of a conductance g at T0_S."""
+    return jnp.minimum(0.0088 * jnp.exp(-0.65 * jnp.log(jnp.maximum(g, 1e-6))), 0.2)
+
+
+def log_time(since: Array) -> Array:
+    """How the variance of read noise grows with time: 1/f noise accumulated since the write."""
+    return jnp.log((since + T0_S + T_READ_S) / (2 * T_READ_S))
+
+
+def codes(v: Array, bound: float, bits: int) -> Array:
+    """Codes, int32, of a converter over -bound..bound with 2^bits - 2 steps; beyond its range it saturates."""
+    top = 2 ** (bits - 1) - 1
+    # 1.5 * 2^23 is so large that the sum is rounded to whole numbers, the lowest bits of the float
+    bits_of = jax.lax.bitcast_convert_type(jnp.clip(v * (top / bound), -top, top) + ROUND, jnp.int32)
+    return bits_of - ROUND.view(np.int32)
 
 
 def quantise(v: Array, bound: float, bits: int) -> Array:
-    """A converter over -bound..bound with 2^bits - 2 steps; beyond its range it saturates."""
-    step = 2 * bound / (2**bits - 2)
-    return jnp.clip(jnp.round(v / step) * step, -bound, bound)
+    """What the code of v stands for."""
+    return codes(v, bound, bits).astype(jnp.float32) * (bound / (2 ** (bits - 1) - 1))
+
+
+def whole(G: Array) -> tuple[Array, Array]:
+    """(digits, unit): G as whole numbers of 16 bits, in two digits of -128..127, side by side, the lower first."""
+    unit = jnp.maximum(jnp.max(jnp.abs(G)), TINY) / (127 * 0x101)
+    number = jnp.round(G * (1.0 / unit)).astype(jnp.int32)
+    low = number.astype(jnp.int8)
+    return jnp.concatenate([low, ((number - low) >> 8).astype(jnp.int8)], axis=1), unit
+
+
+def product(k: Array, digits: Array, unit: Array) -> Array:
+    """sum_i k_i G_ij: a sum of whole numbers is exact, and so the same in any order and for any batch."""
+    y = jax.lax.dot(k.astype(jnp.int8), digits, preferred_element_type=jnp.int32).astype(jnp.float32)
+    low, high = jnp.split(y, 2)
+    return unit * (low + 256.0 * high)
+
+
+def squares(k: Array, s2: Array) -> Array:
+    """sum_i k_i^2 s2_ij, each factor to 8 bits: a variance to about a thousandth."""
+    k2 = jax.lax.bitcast_convert_type((k * k).astype(jnp.float32), jnp.uint32)
+    short = ((k2 + np.uint32(1 << 15)) >> np.uint32(16)).astype(jnp.uint16)  # rounded as astype does, but faster
+    return jax.lax.dot(jax.lax.bitcast_convert_type(short, jnp.bfloat16), s2, preferred_element_type=jnp.float32)

@@ -21,6 +21,8 @@ from annotated_types import Ge, Gt, Le
 
 from physics.contracts import MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
 from physics.decoding import ACTIVATIONS, Decode
+from physics.noise import normal
+from physics.waves import sin
 
 
 class Chip(NamedTuple):
@@ -98,26 +100,27 @@ class Oscillators:
     def respond(self, chip: Chip, cells: Tree, x: Array, key: Key | None, at: At) -> Array:
         q = jnp.zeros(self.n).at[: self.n_in].set(x)
         if key is not None:
-            q = q + self.noise * jax.random.normal(key, q.shape)
+            q = q + self.noise * normal(key, q.shape)
         q, _ = self.evolve(chip, cells, q, jnp.zeros(self.n))
         return q[-self.n_out :]
 
     def evolve(self, chip: Chip, cells: Tree, q: Array, p: Array) -> tuple[Array, Array]:
-        """(q, q') [n] at t_end by RK4."""
+        """(q, q') [n] at t_end by RK4. The forces are one product: -s + s J - (sum_j J_ij) s = s A."""
         J, e, dt = cells["J"], cells["e"], self.t_end / self.rk4_steps
-        out = jnp.sum(J, axis=0)
+        A = J - jnp.diag(1.0 + jnp.sum(J, axis=0))
 
         def rate(q: Array, p: Array) -> tuple[Array, Array]:
-            s = jnp.sin((1.0 + chip.stretch) * q)
-            return p, -s + s @ J - out * s + e
+            return p, sin((1.0 + chip.stretch) * q) @ A + e
 
-        for _ in range(self.rk4_steps):
+        def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            q, p = state
             q1, p1 = rate(q, p)
             q2, p2 = rate(q + dt / 2 * q1, p + dt / 2 * p1)
             q3, p3 = rate(q + dt / 2 * q2, p + dt / 2 * p2)
             q4, p4 = rate(q + dt * q3, p + dt * p3)
-            q, p = q + dt / 6 * (q1 + 2 * q2 + 2 * q3 + q4), p + dt / 6 * (p1 + 2 * p2 + 2 * p3 + p4)
-        return q, p
+            return (q + dt / 6 * (q1 + 2 * q2 + 2 * q3 + q4), p + dt / 6 * (p1 + 2 * p2 + 2 * p3 + p4)), None
+
+        return jax.lax.scan(step, (q, p), None, length=self.rk4_steps)[0]
 
     def decode(self, digital: Tree, v: Array) -> Array:
         return ACTIVATIONS[self.decode_as](digital.get("gain", 1.0) * v)

@@ -9,7 +9,9 @@ OURS = ours("physics", substrate="crossbar", what="measure", seconds=2.0, **SIZE
 ROW = Row(
     "crossbar",
     "Forwards a second of one crossbar with equal non-idealities, 256 samples, 784 inputs, 128 outputs; what aihwkit "
-    "does beyond that (management of noise and bounds, drift compensation) is off, or on where it is only reported.",
+    "does beyond that (management of noise and bounds, drift compensation) is off, or on where it is only reported; "
+    "what ours does beyond that (read noise anew for each reading) is on. As many processes as cores against as many "
+    "threads.",
     (
         Part(
             "crossbar",

@@ -58,8 +58,14 @@ def test_commits():
 @pytest.mark.parametrize("what", ["forward", "measure", "vjp"])
 def test_every_substrate(substrate, what):
     options = {"substrate": substrate, "n_in": 8, "n_out": 4, "batch": 3, "what": what, "seconds": 0.02}
-    about, measure = physics.setup(options)
+    about, measure = physics.setup({**options, "workers": 1})
     assert substrate.capitalize() in about["model"] and measure()["value"] > 0
+
+
+def test_physics_in_two_processes():
+    options = {"substrate": "digital", "n_in": 8, "n_out": 4, "batch": 3, "what": "forward", "seconds": 0.02}
+    about, measure = physics.setup({**options, "workers": 2})
+    assert about["workers"] == 2 and measure()["value"] > 0 and measure()["value"] > 0
 
 
 def test_the_width_for_so_many_parameters():
