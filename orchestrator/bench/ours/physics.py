@@ -1,8 +1,8 @@
 """Batches a second of one physical layer: measured and decoded ("forward"), or pulled back through its twin ("vjp").
 
-Forward is what a worker does for one row: `SimulatedDevice.execute`, then the decoding, each compiled. XLA has one
-thread in each process (decision 0003), so there are as many processes as cores, as a run has workers; each measures
-batches of its own, and their rates are added.
+Forward is what a worker does for one row: `SimulatedDevice.execute`, then the decoding, each compiled. A matrix product
+of XLA keeps one thread busy (decision 0011), so there are as many processes as cores, as a run has workers; each
+measures batches of its own, and their rates are added.
 """
 
 from __future__ import annotations
