@@ -117,6 +117,12 @@ def perturbed(device: Tree, direction: Callable | None, context: Tree, probe: Ar
     return along(device, scale, direction(context, probe)["device"])
 
 
+@partial(jax.jit, static_argnums=0)
+def perturb(direction: Callable, device: Tree, context: Tree, probe: Array, scale: Array) -> Tree:
+    """`perturbed` of one row, compiled."""
+    return perturbed(device, direction, context, probe, scale)
+
+
 def legal(model: Model, device: Tree, x: Array) -> Array:
     """Whether every parameter and every input lies within its port (NaN does not)."""
 
