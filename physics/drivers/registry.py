@@ -1,4 +1,7 @@
-"""The drivers that a run file can name: one line each. Others come through the entry-point group `pnn.drivers`."""
+"""The drivers that a run file can name: one line each. Others come through the entry-point group `pnn.drivers`.
+
+Anything else is named by its place, `package.module:Class`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Any:
-    """The class of a driver. Raises KeyError if the name is unknown."""
-    if name in DRIVERS:
-        module, _, cls = DRIVERS[name].partition(":")
+    """The class of a driver. Raises KeyError if the name is unknown, ImportError or AttributeError of a place."""
+    module, _, cls = DRIVERS.get(name, name).partition(":")
+    if cls:
         return getattr(import_module(module), cls)
     for entry in entry_points(group=GROUP, name=name):
         return entry.load()
