@@ -115,7 +115,7 @@ def _at(written: Tree | list[Tree], r: int) -> Tree:
     """Row r."""
     if isinstance(written, list):
         return written[r]
-    return {name: value[min(r, len(value) - 1)] for name, value in written.items()}
+    return {name: value[min(r, len(value) - 1)].copy() for name, value in written.items()}  # for a driver to keep
 
 
 def _row(request: Request, r: int) -> Tree:

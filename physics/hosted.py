@@ -21,6 +21,7 @@ import numpy as np
 from physics import contracts
 from physics.contracts import DeviceError, Disconnected, Fitting, Reading, Request
 from physics.drivers.host import GO, HALT
+from physics.drivers.shared import Memory
 
 HOME = Path(__file__).resolve().parents[1]
 BUFFER = 1 << 20  # bytes that a socket may hold, as far as the system allows
@@ -43,18 +44,20 @@ class Host:
         for pair in pairs:
             for end in pair:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        self.memory = Memory()
         numbers = [theirs.fileno() for _, theirs in pairs]
         path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "physics.drivers.host", *map(str, numbers)],
-            pass_fds=numbers,
+            [sys.executable, "-P", "-m", "physics.drivers.host", str(self.memory.number), *map(str, numbers)],
+            pass_fds=[*numbers, *([self.memory.number] if self.memory.number >= 0 else [])],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
         for _, theirs in pairs:
             theirs.close()
         self._control, *connections = (Connection(ours.detach()) for ours, _ in pairs)
-        self.devices = [HostedDevice(c, i) for c, i in zip(connections, instruments, strict=True)]
+        made = zip(connections, instruments, strict=True)
+        self.devices = [HostedDevice(connection, instrument, self.memory) for connection, instrument in made]
         try:
             for device in self.devices:
                 device.opened()
@@ -74,6 +77,7 @@ class Host:
         """Every device to rest; the process ends."""
         for connection in (self._control, *(device.connection for device in self.devices)):
             connection.close()
+        self.memory.close()
         try:
             self._process.wait(CLOSE_S)
         except subprocess.TimeoutExpired:
@@ -90,8 +94,9 @@ class Host:
 class HostedDevice:
     """A driver in the process of a host. What it is asked is answered in order."""
 
-    def __init__(self, connection: Connection, instrument: Instrument) -> None:
+    def __init__(self, connection: Connection, instrument: Instrument, memory: Memory) -> None:
         self.connection = connection
+        self._memory = memory
         self._serial = instrument.fitting.serial
         self._asked: deque[Request] = deque()
         self._send(("open", instrument.driver, dict(instrument.options), instrument.fitting))
@@ -108,6 +113,7 @@ class HostedDevice:
     def submit(self, request: Request) -> None:
         """Hand a request over; it must say what is written. Waits only if the device has more to read than fits."""
         written = request.written if request.written is not None else _alike(request.params)
+        written = {name: self._memory.find(value) or value for name, value in written.items()}
         names = request.versions, request.requests, request.first_sample, request.samples
         self._send(("measure", written, np.asarray(request.x), *names, request.deadline_s))
         self._asked.append(request)

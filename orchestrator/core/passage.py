@@ -134,14 +134,15 @@ class Passage:
         spec, (_, _, v, h) = self.plan.stages[stage], trace
         assert v is not None
         self.traces[(work.name, stage)] = trace
-        if spec.trained and work.group.first <= stage <= work.group.last:
+        wanted = call.purpose != keys.TRAIN or work.group.algorithm.signal == "none"
+        if wanted and spec.trained and work.group.first <= stage <= work.group.last:
             seen = contracts.Trace(kernels.rows(x, v), v, h)
             names = work.group.algorithm, spec, 0, len(self.plan.stages)
             params = self.shards.tile(work, stage, self.shards.here(work, stage)[0]).params
             if call.purpose != keys.TRAIN:
                 score = kernels.score(*names, params, self.key, seen)
                 scores = score if scores is None or score is None else scores + score
-            elif work.group.algorithm.signal == "none":
+            else:
                 gradient, _ = kernels.learn(*names, params, self.key, seen, None)
                 report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
         return Message(h, {}, scores)

@@ -12,6 +12,7 @@ from algorithms.contracts import Perturbation
 from orchestrator.core.plan import Plan
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Work
+from physics.drivers.shared import Memory
 from physics.simulated import perturbed
 
 ENTRIES = 1 << 22  # that are made at once, about
@@ -21,14 +22,16 @@ Rows = tuple[int, ...]
 class Writes:
     """What is made is kept until the next call. The items of a step that are done here are the same in every step."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, memory: Memory | None) -> None:
+        self._plan, self._memory = plan, memory
         self._order: dict[int, dict[Rows, list[Rows]]] = {}  # group -> rows of an item -> of those made with it
         self._made: dict[tuple, dict[str, np.ndarray]] = {}
 
     def begin(self, work: list[Work], trains: bool) -> None:
         """A new step, or (not `trains`) an evaluation, which perturbs nothing."""
         self._made.clear()
+        if self._memory:
+            self._memory.clear()
         for group in () if self._order or not trains else self._plan.groups:
             rows = list(dict.fromkeys(w.item.rows for w in work if w.group is group))
             size = max([_size(m) for s in self._plan.stages if s.hosted for m in s.tiles], default=1)
@@ -51,7 +54,9 @@ class Writes:
             probe = np.array([work.passes.probe[r] for r in every], np.int32)
             scale = np.array([work.passes.scale[r] for r in every], np.float32)
             method = Perturbation(work.group.algorithm)
-            made = {k: np.asarray(v) for k, v in _written(method, device, tile.context, probe, scale).items()}
+            assert self._memory is not None
+            found = _written(method, device, tile.context, probe, scale)
+            made = {k: self._memory.put(np.asarray(v)) for k, v in found.items()}
             lo = 0
             for some in bunch:
                 self._made[(*key[:3], some)] = {k: v[lo : lo + len(some)] for k, v in made.items()}

@@ -1,6 +1,6 @@
 """The process that talks to instruments: one thread for each, no JAX. Started by `physics.hosted`, never by hand.
 
-    python -m physics.drivers.host CONTROL DEVICE [DEVICE ...]        (numbers of inherited sockets)
+    python -m physics.drivers.host MEMORY CONTROL DEVICE [DEVICE ...]     (numbers of inherited memory and sockets)
 
 Each device has a socket of its own: what comes through it is done strictly in order, and answered in order. The process
 lives as long as its worker. When that is gone, by whatever death, every socket ends, and every device comes to rest.
@@ -17,6 +17,7 @@ from typing import Any
 from physics.contracts import DeviceError
 from physics.driven import DrivenDevice
 from physics.drivers import registry
+from physics.drivers.shared import Place, View
 
 HALT, GO = b"H", b"G"
 
@@ -24,9 +25,10 @@ HALT, GO = b"H", b"G"
 def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):  # the worker is told, and says what is to be done
         signal.signal(signum, signal.SIG_IGN)
-    control, *devices = (Connection(int(word)) for word in sys.argv[1:])
+    memory, *numbers = map(int, sys.argv[1:])
+    control, *devices = map(Connection, numbers)
     halted = threading.Event()
-    threads = [threading.Thread(target=serve, args=(c, halted)) for c in devices]
+    threads = [threading.Thread(target=serve, args=(c, halted, View(memory))) for c in devices]
     for thread in threads:
         thread.start()
     try:
@@ -39,7 +41,7 @@ def main() -> None:
         thread.join()
 
 
-def serve(connection: Connection, halted: threading.Event) -> None:
+def serve(connection: Connection, halted: threading.Event, memory: View) -> None:
     """One device: (what to do, arguments) -> (None, answer) or (kind of error, message), until the other side ends."""
     device: Any = None
     try:
@@ -51,7 +53,8 @@ def serve(connection: Connection, halted: threading.Event) -> None:
                     device = DrivenDevice(registry.load(name)(fitting, **options), halted.is_set)
                     answer: Any = device.identity
                 elif what == "measure":
-                    r = device.measure(*arguments)
+                    written, *rest = arguments
+                    r = device.measure({k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}, *rest)
                     answer = r.v, r.writes, r.seconds, r.joules, r.source
                 else:
                     answer = device.rest()
