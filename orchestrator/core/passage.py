@@ -107,8 +107,14 @@ class Passage:
                 h = above
             return seen
 
+        def prepare() -> Steps:
+            """While the first device measures: what the others will be made to write."""
+            for stage in stages[1:]:
+                self.shards.prepare(work, stage)
+            yield from ()
+
         rows = range(len(self.plan.rows_at(work.group, work.passes, work.item, stages[0])[0]))
-        measured = yield Together([row(r) for r in rows])
+        measured = (yield Together([*map(row, rows), prepare()]))[:-1]
         message = Message(h_in, {}, scores)
         losses = call.purpose == keys.TRAIN and work.group.algorithm.signal == "losses"
         for i, stage in enumerate(stages):

@@ -200,6 +200,12 @@ def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
     return [tuple(b) for b in found]
 
 
+def sides(probe: np.ndarray) -> int:
+    """How many rows next to each other share a probe, if it is the same for all; else 1."""
+    length = len(probe) // len(np.unique(probe))
+    return length if np.array_equal(probe, np.repeat(probe[::length], length)[: len(probe)]) else 1
+
+
 def build(run: Run, n_features: int, n_classes: int) -> Plan:
     """The plan of a valid run."""
     chosen = [stage.method or run.method for stage in run.network]

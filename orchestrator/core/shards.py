@@ -12,7 +12,7 @@ from algorithms.contracts import Perturbation
 from orchestrator.core import kernels, keys
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, sides
 from orchestrator.core.records import Record
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
@@ -126,7 +126,7 @@ class Shards:
         passes, tile = work.passes, self.tile(work, stage, t)
         probe = np.array([passes.probe[r] for r in rows], np.int32)
         scale = np.array([passes.scale[r] for r in rows], np.float32)
-        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, _sides(probe))
+        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, sides(probe))
 
     def measure(
         self, call: Call, work: Work, stage: int, t: int, x: Array, row: int | None = None
@@ -201,6 +201,11 @@ class Shards:
         device, noisy = tile.params["device"], work.passes.noisy
         return kernels.respond_twin(tile.model, *kernels.split(delta), noisy, device, x, row_keys)
 
+    def prepare(self, work: Work, stage: int) -> None:
+        """Make what an item will write to a device of a host."""
+        rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
+        self._writes.of(work, self.tile(work, stage, 0), (stage, 0), rows, perturbed)
+
     def rest(self) -> None:
         """Bring every device to its rest values; the next request writes anew."""
         for device in self.devices.values():
@@ -212,12 +217,6 @@ class Shards:
             device.close()
         if self.host:
             self.host.close()
-
-
-def _sides(probe: np.ndarray) -> int:
-    """How many rows next to each other share a probe, if it is the same for all; else 1."""
-    length = len(probe) // len(np.unique(probe))
-    return length if np.array_equal(probe, np.repeat(probe[::length], length)[: len(probe)]) else 1
 
 
 def _names(call: Call, work: Work, rows: Rows) -> tuple:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,19 +32,17 @@ class Memory:
         """Begin anew. Nothing may be under way."""
         self._used = 0
 
-    def put(self, array: np.ndarray) -> np.ndarray:
-        """A copy in the memory, or (where there is none to share) the array itself."""
+    def new(self, shape: tuple[int, ...], kind: Any) -> np.ndarray:
+        """An array in the memory, or anywhere where there is none to share; what it holds is anything."""
         if self.number < 0:
-            return array
-        begin, end = self._used, self._used + array.nbytes
+            return np.empty(shape, kind)
+        begin, end = self._used, self._used + math.prod(shape) * np.dtype(kind).itemsize
         if end > len(self._bytes):
             size = max(LEAST, 2 * end)
             os.ftruncate(self.number, size)
             self._bytes = np.frombuffer(mmap.mmap(self.number, size), np.uint8)
         self._used = -(-end // 64) * 64
-        place = self._bytes[begin:end].view(array.dtype).reshape(array.shape)
-        place[...] = array
-        return place
+        return self._bytes[begin:end].view(kind).reshape(shape)
 
     def find(self, array: np.ndarray) -> Place | None:
         """Where an array is, if it is in the memory as it stands there."""
@@ -69,7 +68,7 @@ class View:
         self._bytes = np.zeros(0, np.uint8)
 
     def at(self, place: Place) -> np.ndarray:
-        size = int(np.prod(place.shape)) * np.dtype(place.dtype).itemsize
+        size = math.prod(place.shape) * np.dtype(place.dtype).itemsize
         known = self._bytes
         if place.offset + size > len(known):
             whole = os.fstat(self._number).st_size
