@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from typing import Any
 
 import jax
 from pydantic import ValidationError
@@ -121,7 +122,7 @@ def _driver_problems(stage: Stage, at: Where) -> list[Problem]:
         found = Problem((*at[:-1], "device"), stage.device, "has no driver", allowed=["driven"], given=(at,))
         return [found]
     try:
-        cls = drivers.load(name)
+        cls: Any = drivers.load(name)
     except Exception as error:  # whatever the module raises
         known = drivers.names()
         wrong = "is not a driver" if isinstance(error, KeyError) else f"cannot be loaded: {error}"

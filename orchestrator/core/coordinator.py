@@ -240,10 +240,9 @@ class Coordinator:
         for wave in range(several):
             inbox: list[Any] = []
             for index, segment in enumerate(lane.segments):
+                what: tuple[Any, ...] = "forward", call, segment
                 if self.plan.hosted:
                     what = "wave", call if wave == 0 else call._replace(record=None), segment, wave
-                else:
-                    what = "forward", call, segment
                 outs = [self.pool.call(w, *what, *inbox) for w in segment.workers]
                 inbox = [message for message, _ in outs]
                 messages[index] += inbox

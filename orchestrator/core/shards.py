@@ -18,10 +18,10 @@ from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
 from orchestrator.core.writes import Writes
 from orchestrator.journal import crash
-from physics.contracts import Delta, Device, DeviceError, Fitting, Reading, Request, Version
+from physics.contracts import Delta, Device, DeviceError, Fitting, Reading, Request
 from physics.driven import DrivenDevice
 from physics.drivers.simulator import SimulatorDriver
-from physics.hosted import Host, HostedDevice, Instrument
+from physics.hosted import Host, Instrument
 from physics.simulated import SimulatedDevice
 
 Array = Any
@@ -57,7 +57,7 @@ class Shards:
         self.host = Host([_instrument(plan, *name) for name in apart]) if apart else None
         there: dict[tuple, Device] = dict(zip(apart, self.host.devices, strict=True)) if self.host else {}
         self.devices: dict[tuple, Device] = {n: there[n] if n in there else _device(plan, *n) for n in names}
-        self._writes = Writes(plan, self.host and self.host.memory)
+        self._writes = Writes(plan, self.host.memory if self.host else None)
         self._clocks = {name: _clock(plan, name) for name in self.devices}
         self._walked = {n: c for n, c in self._clocks.items() if n not in there}  # instruments have their own
         self._moments: dict[tuple, list[Moment]] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import selectors
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.core.shards import Ask
@@ -24,7 +24,7 @@ SMALL = 1 << 16  # bytes of a request that may wait in a socket; a larger one is
 class Together(NamedTuple):
     """Generators to run side by side; yielded by one that wants their values, in their order."""
 
-    parts: list[Generator]
+    parts: Sequence[Generator[Any, Any, Any]]
 
 
 def through(task: Generator) -> Any:
@@ -138,7 +138,7 @@ class Streams:
         if task.missing == 0:
             self._advance(task, task.answers)
 
-    def _advance(self, task: _Task, answers: list[Any] | None, error: DeviceError | None = None) -> None:
+    def _advance(self, task: _Task, answers: Any, error: DeviceError | None = None) -> None:
         """Let a task go on until it waits again."""
         try:
             while True:

@@ -15,9 +15,9 @@ import numpy as np
 from algorithms import contracts
 from orchestrator.core import kernels, ledger, records, task, threads
 from orchestrator.core.layout import Layout, Segment
+from orchestrator.core.passage import Passage
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
-from orchestrator.core.passage import Passage
 from orchestrator.core.streams import Stopped, Streams, through
 from orchestrator.core.waves import waves
 from orchestrator.core.work import Call, Message, Name, Report, Work
@@ -229,6 +229,7 @@ class Worker:
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""
         return self.layout.work(self.lane, call)
+
 
 _KINDS = ("error", "cot", "peer")
 

@@ -24,8 +24,8 @@ if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
 
 import ray
 
-from orchestrator.pools import ClusterError, WorkerLost
 from orchestrator.core.waves import WAVES
+from orchestrator.pools import ClusterError, WorkerLost
 from orchestrator.pools.sizes import payload_bytes
 from orchestrator.runfile import Run
 
@@ -117,8 +117,9 @@ class Cluster:
 
     def actors(self, n: int) -> list[Any]:
         """`n` actors, never restarted: what they hold would be lost, and we must know. They keep what they compiled."""
-        options = {"num_cpus": CPUS_PER_ACTOR, "max_restarts": 0, "max_task_retries": 0}
-        cls = ray.remote(**options, concurrency_groups={"waves": WAVES})(_Actor)
+        options: dict[str, Any] = {"num_cpus": CPUS_PER_ACTOR, "max_restarts": 0, "max_task_retries": 0}
+        options["concurrency_groups"] = {"waves": WAVES}
+        cls: Any = ray.remote(**options)(_Actor)
         self._actors += [cls.remote() for _ in range(n - len(self._actors))]
         return self._actors[:n]
 

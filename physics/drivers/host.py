@@ -14,7 +14,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from physics.contracts import DeviceError
+from physics.contracts import DeviceError, Refused
 from physics.driven import DrivenDevice
 from physics.drivers import registry
 from physics.drivers.shared import Place, View
@@ -26,7 +26,7 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):  # the worker is told, and says what is to be done
         signal.signal(signum, signal.SIG_IGN)
     memory, *numbers = map(int, sys.argv[1:])
-    control, *devices = map(Connection, numbers)
+    control, devices = Connection(numbers[0]), [Connection(number) for number in numbers[1:]]
     halted = threading.Event()
     threads = [threading.Thread(target=serve, args=(c, halted, View(memory))) for c in devices]
     for thread in threads:
@@ -42,7 +42,10 @@ def main() -> None:
 
 
 def serve(connection: Connection, halted: threading.Event, memory: View) -> None:
-    """One device: (what to do, arguments) -> (None, answer) or (kind of error, message), until the other side ends."""
+    """One device: (what to do, arguments) -> (None, answer) or (kind of error, message), until the other side ends.
+
+    After an error other than a refusal, which changes nothing, the device is at rest before the answer is sent.
+    """
     device: Any = None
     try:
         while True:
@@ -53,15 +56,16 @@ def serve(connection: Connection, halted: threading.Event, memory: View) -> None
                     device = DrivenDevice(registry.load(name)(fitting, **options), halted.is_set)
                     answer: Any = device.identity
                 elif what == "measure":
-                    written, *rest = arguments
-                    r = device.measure({k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}, *rest)
+                    written, *names = arguments
+                    found = {k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}
+                    r = device.measure(found, *names)
                     answer = r.v, r.writes, r.seconds, r.joules, r.source
                 else:
                     answer = device.rest()
             except Exception as error:
-                connection.send((type(error).__name__, _told(error)))
-                if device is not None:
+                if device is not None and not isinstance(error, Refused):
                     device.rest()
+                connection.send((type(error).__name__, _told(error)))
             else:
                 connection.send((None, answer))
     except (EOFError, OSError):

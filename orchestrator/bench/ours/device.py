@@ -51,7 +51,13 @@ def rounds(coordinator: Coordinator, seconds: float) -> Round:
 
 
 def tree_of(
-    devices: int, ms: float, probes: int, stages: int, seconds: float, rows: int | None = None, placement: str = "clones"
+    devices: int,
+    ms: float,
+    probes: int,
+    stages: int,
+    seconds: float,
+    rows: int | None = None,
+    placement: str = "clones",
 ) -> dict[str, Any]:
     """The tree of a run; rows: of an item (default: all measurements of a device in a step)."""
     driver = {"name": "timed", "measure_s": ms / 1e3}
