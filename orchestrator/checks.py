@@ -6,7 +6,6 @@ do, a chain without a way back, a stage that cannot be cut, more work or memory 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 from typing import Any
 
@@ -127,7 +126,7 @@ def _driver_problems(stage: Stage, at: Where) -> list[Problem]:
         known = drivers.names()
         wrong = "is not a driver" if isinstance(error, KeyError) else f"cannot be loaded: {error}"
         return [Problem((*at, "name"), name, wrong, allowed=[*known, "package.module:Class"])]
-    return options_problems(cls, options, at, ["name"]) if dataclasses.is_dataclass(cls) else []
+    return options_problems(cls, options, at, ["name"]) if hasattr(cls, "__dataclass_fields__") else []
 
 
 def _data_problems(data: Data) -> list[Problem]:

@@ -104,8 +104,6 @@ def test_a_hosted_device_is_the_driven_one(hosts):
     host.close()
     told = {what for _, what, _ in events(log)}
     assert "rests" in told and "jax" not in told, "the process of a device has none"
-        "the process of a device has no JAX"
-    )
 
 
 def test_rows_of_a_device_are_in_order_and_devices_side_by_side(hosts):
