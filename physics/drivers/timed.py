@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from physics.contracts import Fitting, Held, Identity, Port, RequestId, Sample, Stale, Tree, Version, Violation
+from physics.contracts import Fitting, Held, Identity, Port, Refused, RequestId, Sample, Stale, Tree, Version, Violation
 
 
 @dataclass
@@ -30,6 +30,9 @@ class Timed:
     _owed: float = field(default=0.0, init=False)
 
     def open(self) -> Identity:
+        if len(self.fitting.ports.params) != 1:
+            names = ", ".join(self.fitting.ports.params) or "none"
+            raise Refused(f"{self.fitting.serial}: a timed instrument has one block of parameters, not {names}.")
         return Identity("timed instrument", self.fitting.serial)
 
     def check(self, device: Tree, x: np.ndarray) -> list[Violation]:

@@ -41,40 +41,43 @@ class Bare:
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     """options: devices, ms, probes, stages, seconds; slow, factor: so many devices take so much longer."""
-    devices, probes, stages, ms = (options[k] for k in ("devices", "probes", "stages", "ms"))
+    probes, stages, ms = (options[k] for k in ("probes", "stages", "ms"))
     if stages == 1:
-        slow, factor = options.get("slow", 0), options.get("factor", 1.0)
-        found = [Bare(INPUTS, CLASSES, probes, ms / 1e3 * (factor if i < slow else 1.0)) for i in range(devices)]
-        measure = _beside(found, options["seconds"])
+        about = {k: v for k, v in options.items() if k != "stages"}
+
+        def measure() -> dict[str, Any]:
+            return {"value": sum(rates(**about))}
+
     else:
         found = [Bare(SIZE if i else INPUTS, SIZE, probes, ms / 1e3) for i in range(stages)]
-        ideal_s = (probes + stages - 1) * ms / 1e3
-        measure = _behind(found, probes, max(2, math.ceil(options["seconds"] / ideal_s)))
+        measure = _behind(found, probes, max(2, math.ceil(options["seconds"] / ((probes + stages - 1) * ms / 1e3))))
     assert "jax" not in sys.modules
     measure()
-    return {"devices": len(found)}, measure
+    return {"devices": options["devices"] if stages == 1 else stages}, measure
 
 
-def _beside(devices: list[Bare], seconds: float) -> Round:
-    """The sum of the rates of devices that all measure for so many seconds."""
+def rates(
+    devices: int, ms: float, probes: int, seconds: float, slow: int = 0, factor: float = 1.0, **_: Any
+) -> list[float]:
+    """Measurements/s of each of the devices, which all measure for so many seconds."""
+    found: dict[int, float] = {}
+    start = threading.Barrier(devices)
 
-    def measure() -> dict[str, Any]:
-        rates: dict[int, float] = {}
-        start = threading.Barrier(len(devices))
+    def loop(i: int) -> None:
+        device, k = Bare(INPUTS, CLASSES, probes, ms / 1e3 * (factor if i < slow else 1.0)), 0
+        start.wait()
+        began = time.perf_counter()
+        while (now := time.perf_counter()) < began + seconds:
+            device.measure(k, device.x)
+            k += 1
+        found[i] = k / (now - began)
 
-        def loop(i: int) -> None:
-            k, device = 0, devices[i]
-            start.wait()
-            began = time.perf_counter()
-            while (now := time.perf_counter()) < began + seconds:
-                device.measure(k, device.x)
-                k += 1
-            rates[i] = k / (now - began)
-
-        _run([threading.Thread(target=loop, args=(i,)) for i in range(len(devices))])
-        return {"value": sum(rates.values())}
-
-    return measure
+    threads = [threading.Thread(target=loop, args=(i,)) for i in range(devices)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[i] for i in range(devices)]
 
 
 def _behind(devices: list[Bare], probes: int, steps: int) -> Round:
@@ -98,14 +101,8 @@ def _behind(devices: list[Bare], probes: int, steps: int) -> Round:
             for _ in range(probes):
                 queues[-1].get()
         s = (time.perf_counter() - began) / steps
-        _run(threads, started=True)
+        for thread in threads:
+            thread.join()
         return {"value": probes * len(devices) / s, "seconds_a_step": s}
 
     return measure
-
-
-def _run(threads: list[threading.Thread], started: bool = False) -> None:
-    for thread in () if started else threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
