@@ -7,6 +7,7 @@ do, a chain without a way back, a stage that cannot be cut, more work or memory 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from orchestrator.problems import UNKNOWN, Problem, Where, from_pydantic, misrea
 from orchestrator.spec import Compare, Data, Entry, Fleet, Method, Run, Stage
 from physics import registry as substrates
 from physics.contracts import MEASURE, TILE
+from physics.drivers import registry as drivers
 
 MAX_STAGES = 256
 MAX_SEEDS = 1000
@@ -93,6 +95,8 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
         at = (*where, i)
         if stage.method is not None:
             found += _method_problems(stage.method, (*at, "method"))
+        if stage.driver is not None:
+            found += _driver_problems(stage, (*at, "driver"))
         if stage.substrate not in names:
             found.append(Problem((*at, "substrate"), stage.substrate, "is not a substrate", allowed=names))
             continue
@@ -108,6 +112,21 @@ def _network_problems(run: Run, network: tuple[Stage, ...], method: Method, wher
             given = stages if elsewhere(key) else ()  # else there is no substrate to which it could belong
             found.append(Problem(("fleet", key), None, wrong, allowed=allowed, unknown=True, given=given))
     return found
+
+
+def _driver_problems(stage: Stage, at: Where) -> list[Problem]:
+    assert stage.driver is not None
+    name, options = stage.driver.name, stage.driver.options
+    if stage.device != "driven":
+        found = Problem((*at[:-1], "device"), stage.device, "has no driver", allowed=["driven"], given=(at,))
+        return [found]
+    try:
+        cls: Any = drivers.load(name)
+    except Exception as error:  # whatever the module raises
+        known = drivers.names()
+        wrong = "is not a driver" if isinstance(error, KeyError) else f"cannot be loaded: {error}"
+        return [Problem((*at, "name"), name, wrong, allowed=[*known, "package.module:Class"])]
+    return options_problems(cls, options, at, ["name"]) if hasattr(cls, "__dataclass_fields__") else []
 
 
 def _data_problems(data: Data) -> list[Problem]:

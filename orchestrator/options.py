@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.problems import Problem, from_pydantic
 
-HIDDEN = ("n_in", "n_out", "decode_as")  # fields of a model that follow from the network
+HIDDEN = ("n_in", "n_out", "decode_as", "fitting")  # fields of a model or driver that follow from the network
 
 
 def options_problems(cls: type, options: dict[str, Any], where: tuple, base: Iterable[str]) -> list[Problem]:

@@ -44,11 +44,18 @@ class Method(Open):
     schedule: Literal["constant", "cosine"] = "constant"
 
 
+class Driver(Open):
+    """Who drives an instrument: a driver by name, or `package.module:Class`; further keys are its options."""
+
+    name: str
+
+
 class Stage(Open):
     """One physical layer with its digital encode and decode; further keys are options of the substrate.
 
     encode: how what comes in is brought to the input range ("none": it must be legal; "clip"; "peak": divide each
-    sample by its largest magnitude if that exceeds 1). decode: activation on what was measured.
+    sample by its largest magnitude if that exceeds 1). decode: activation on what was measured. driver: of a driven
+    device; without one it is a simulated chip behind a driver.
     """
 
     substrate: str
@@ -60,12 +67,14 @@ class Stage(Open):
     tiles: Annotated[int, Field(ge=1, le=64)] = 1
     tile_by: Literal["outputs", "inputs"] = "outputs"
     device: Literal["simulated", "driven"] = "simulated"
+    driver: Driver | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _short_method(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("method"), str):
-            return {**data, "method": {"name": data["method"]}}
+    def _short_tables(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            short = {key: {"name": data[key]} for key in ("method", "driver") if isinstance(data.get(key), str)}
+            return {**data, **short}
         return data
 
 

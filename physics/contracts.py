@@ -150,7 +150,8 @@ class Request:
 
     x: [1 or rows, batch, n_in] (1: all rows see the same inputs). `held` names what the chip held before each row;
     clones of a chip are told it, for the chip's history is one, whichever clone answers. Inputs beyond `samples`
-    only pad the batch to its fixed size: they are not counted.
+    only pad the batch to its fixed size: they are not counted. `written`: what the rows write, as numpy arrays
+    [1 or rows, ...], for devices that make no directions themselves; else it follows from `params` and `delta`.
     """
 
     params: Tree
@@ -164,6 +165,7 @@ class Request:
     samples: int
     delta: Delta | None = None
     deadline_s: float | None = None
+    written: Tree | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,15 @@ class Device(Protocol):
 # --- what the author of a lab driver writes: one thing at a time -----------------------------------------------------
 
 
+class Fitting(NamedTuple):
+    """What the stage of a driver is: its ports, numbers of inputs and outputs, and a name for messages."""
+
+    ports: Ports
+    n_in: int
+    n_out: int
+    serial: str
+
+
 class Identity(NamedTuple):
     """Who answers: kind of instrument and serial number."""
 
@@ -237,7 +248,11 @@ class Sample(NamedTuple):
 
 
 class Driver(Protocol):
-    """Input and output of one instrument; slow, noisy, can fail. Never actuates in `open` or `check`."""
+    """Input and output of one instrument; slow, noisy, can fail. Never actuates in `open` or `check`.
+
+    A driver that a run file names is made as `Class(fitting, **options)` in a process that imports no JAX, so neither
+    may its module. `check_rows(device, x)`, if it has one, checks many settings [rows, ...] and inputs in one call.
+    """
 
     def open(self) -> Identity: ...
     def check(self, device: Tree, x: Array) -> list[Violation]: ...

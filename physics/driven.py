@@ -1,67 +1,94 @@
-"""A driver as a device: writes only when the version changed, measures one sample at a time, checks before it acts."""
+"""A driver as a device: writes only when the version changed, measures one sample at a time, checks before it acts.
+
+No JAX is imported here: the process that talks to an instrument has none. Whoever has it says what the rows write
+(`Request.written`); a request with directions alone, as in a process that simulates its chips, makes them on the spot.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from physics.contracts import Driver, Reading, Refused, Request, Stale, Tree, Version
-from physics.simulated import perturbed
+from physics.contracts import DeviceError, Driver, Reading, Refused, Request, Stale, Tree, Version, Violation
 
 
 class DrivenDevice:
-    """Any `Driver` behind the batch interface of a worker; its account is what the driver really did."""
+    """Any `Driver` behind the batch interface of a worker; its account is what the driver really did.
 
-    def __init__(self, driver: Driver) -> None:
+    `halted` is asked before every sample; when it says so, nothing more is measured.
+    """
+
+    def __init__(self, driver: Driver, halted: Callable[[], bool] = lambda: False) -> None:
         self._driver = driver
+        self._halted = halted
         self._held: Version | None = None
+        self._check_rows = getattr(driver, "check_rows", None)
         self.identity = driver.open()
 
     def execute(self, request: Request) -> Reading:
         """Raises `Refused` before the first write if any row is out of range, `Stale` on a reply to something else."""
         x = np.asarray(request.x)
-        rows = [self._written(request, r) for r in range(len(request.versions))]
-        for r, written in enumerate(rows):
-            problems = self._driver.check(written, x[min(r, len(x) - 1), : request.samples])
-            if problems:
-                told = "; ".join(f"{p.port} = {p.value:.6g} is outside {p.low:g} to {p.high:g}" for p in problems)
-                raise Refused(f"{self.identity.kind} {self.identity.serial}: {told}. Nothing was written.")
+        return self.measure(
+            [_row(request, r) for r in range(len(request.versions))] if request.written is None else request.written,
+            x,
+            request.versions,
+            request.requests,
+            request.first_sample,
+            request.samples,
+            request.deadline_s,
+        )
+
+    def measure(
+        self,
+        written: Tree | list[Tree],
+        x: np.ndarray,
+        versions: tuple[Version, ...],
+        requests: tuple,
+        first: int,
+        samples: int,
+        deadline_s: float | None,
+    ) -> Reading:
+        """`execute` of plain values: written is a list of settings, or a dictionary of arrays [1 or rows, ...]."""
+        problems = self._problems(written, x[:, :samples], len(versions))
+        if problems:
+            told = "; ".join(f"{p.port} = {p.value:.6g} is outside {p.low:g} to {p.high:g}" for p in problems)
+            raise Refused(f"{self.identity.kind} {self.identity.serial}: {told}. Nothing was written.")
+        driver, v = self._driver, []
         seconds: list[float | None] = []
         joules: list[float | None] = []
-        v: list[list[np.ndarray]] = []
         writes = 0
-        for r, written in enumerate(rows):
-            version = request.versions[r]
-            if written and version != self._held:
+        for r, version in enumerate(versions):
+            if version != self._held and (row := _at(written, r)):
                 self._held = None  # unknown until the driver has confirmed
-                held, took = self._driver.write(written, version)
+                held, took = driver.write(row, version)
                 if held.version != version:
                     raise Stale(f"{self.identity.serial}: asked to hold {version}, answers {held.version}")
                 self._held, writes = version, writes + 1
                 seconds.append(took)
-            outputs = []
-            for i in range(request.samples):
-                name = (request.requests[r], request.first_sample + i)
-                sample = self._driver.measure(
-                    x[min(r, len(x) - 1), i], version=version, request=name, deadline_s=request.deadline_s
-                )
+            inputs, request = x[min(r, len(x) - 1)], requests[r]
+            for i in range(samples):
+                if self._halted():
+                    raise DeviceError(f"{self.identity.serial}: halted before {(request, first + i)}")
+                name = (request, first + i)
+                sample = driver.measure(inputs[i], version=version, request=name, deadline_s=deadline_s)
                 if sample.request != name or sample.version != version:
                     raise Stale(f"{self.identity.serial}: asked {name} at {version}, got {sample.request}")
-                outputs.append(np.asarray(sample.v))
+                v.append(sample.v)
                 seconds.append(sample.seconds)
                 joules.append(sample.joules)
-            outputs += [np.zeros_like(outputs[0])] * (x.shape[1] - request.samples)
-            v.append(outputs)
+        outputs = np.asarray(v)
+        outputs = outputs.reshape(len(versions), samples, *outputs.shape[1:])
+        if x.shape[1] > samples:  # the batch is padded to its size
+            outputs = np.pad(outputs, [(0, 0), (0, x.shape[1] - samples), *[(0, 0)] * (outputs.ndim - 2)])
         return Reading(
-            np.asarray(v),
-            request.versions,
-            request.requests,
+            outputs,
+            versions,
+            requests,
             writes,
-            len(rows) * request.samples,
-            len(rows),
+            len(versions) * samples,
+            len(versions),
             None if None in seconds else sum(s or 0.0 for s in seconds),
             None if None in joules else sum(j or 0.0 for j in joules),
             "modelled",
@@ -75,14 +102,28 @@ class DrivenDevice:
         self.rest()
         self._driver.close()
 
-    @staticmethod
-    def _written(request: Request, r: int) -> Tree:
-        delta = request.delta
-        if delta is None:
-            return request.params
-        return _perturb(delta.direction, request.params, delta.context, delta.probe[r], delta.scale[r])
+    def _problems(self, written: Tree | list[Tree], x: np.ndarray, rows: int) -> list[Violation]:
+        if self._check_rows and not isinstance(written, list):
+            return self._check_rows(written, x)
+        for r in range(rows):
+            if problems := self._driver.check(_at(written, r), x[min(r, len(x) - 1)]):
+                return problems
+        return []
 
 
-_perturb = partial(jax.jit, static_argnums=0)(
-    lambda direction, device, context, probe, scale: perturbed(device, direction, context, jnp.asarray(probe), scale)
-)
+def _at(written: Tree | list[Tree], r: int) -> Tree:
+    """Row r."""
+    if isinstance(written, list):
+        return written[r]
+    return {name: value[min(r, len(value) - 1)].copy() for name, value in written.items()}  # for a driver to keep
+
+
+def _row(request: Request, r: int) -> Tree:
+    """What row r writes, from its direction."""
+    delta = request.delta
+    if delta is None:
+        return request.params
+    from physics import simulated  # JAX: only in processes that have it
+
+    perturb: Any = simulated.perturb
+    return perturb(delta.direction, request.params, delta.context, delta.probe[r], delta.scale[r])

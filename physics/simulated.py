@@ -211,6 +211,12 @@ def perturbed(device: Tree, direction: Callable | None, context: Tree, probe: Ar
     return along(device, scale, direction(context, probe)["device"])
 
 
+@partial(jax.jit, static_argnums=0)
+def perturb(direction: Callable, device: Tree, context: Tree, probe: Array, scale: Array) -> Tree:
+    """`perturbed` of one row, compiled."""
+    return perturbed(device, direction, context, probe, scale)
+
+
 def legal(ports: dict[str, Port], values: Tree) -> Array:
     """Whether every value lies within its port (NaN does not)."""
     bad = [jnp.any(~((v >= ports[k].low) & (v <= ports[k].high))) for k, v in values.items()]

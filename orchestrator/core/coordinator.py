@@ -22,6 +22,7 @@ from orchestrator.core.layout import Lane, Layout
 from orchestrator.core.plan import Plan, build
 from orchestrator.core.records import Name, Record
 from orchestrator.core.shards import State
+from orchestrator.core.waves import waves
 from orchestrator.core.work import Call, Report
 from orchestrator.journal import crash
 from orchestrator.spec import Run
@@ -236,14 +237,18 @@ class Coordinator:
         if len(lane.segments) == 1:
             yield self.pool.call(lane.workers[0], "step", call)[1]
             return
-        messages: list[list[Any]] = []
-        for segment in lane.segments:
-            outs = [
-                self.pool.call(w, "forward", call, segment, *(messages[-1] if messages else ()))
-                for w in segment.workers
-            ]
-            messages.append([message for message, _ in outs])
-            yield from (report for _, report in outs)
+        messages: list[list[Any]] = [[] for _ in lane.segments]
+        several = len(waves(self.layout.work(lane, call))) if self.plan.hosted else 1
+        for wave in range(several):
+            inbox: list[Any] = []
+            for index, segment in enumerate(lane.segments):
+                what: tuple[Any, ...] = "forward", call, segment
+                if self.plan.hosted:
+                    what = "wave", call if wave == 0 else call._replace(record=None), segment, wave
+                outs = [self.pool.call(w, *what, *inbox) for w in segment.workers]
+                inbox = [message for message, _ in outs]
+                messages[index] += inbox
+                yield from (report for _, report in outs)
         if call.purpose != keys.TRAIN or all(g.algorithm.signal != "error" for g in self.plan.groups):
             return
         error = messages[-1]

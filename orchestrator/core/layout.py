@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.core.plan import Item, Plan
+from orchestrator.core.plan import Plan
+from orchestrator.core.work import Call, Work, all_work
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Layout:
     def lane_of(self, worker: int) -> Lane:
         return next(lane for lane in self.lanes if worker in lane.home.values())
 
-    def mine(self, lane: Lane, items: tuple[Item, ...]) -> list[Item]:
-        """The items of a lane."""
-        return [item for item in items if item.number % len(self.lanes) == lane.index]
+    def work(self, lane: Lane, call: Call) -> list[Work]:
+        """What a lane does in a call."""
+        lanes = len(self.lanes)
+        return [w for w in all_work(self.plan, call) if w.item.number % lanes == lane.index]

@@ -49,6 +49,12 @@ class StagePlan:
     trained: bool
     driven: bool
     group: int
+    driver: tuple[str, tuple[tuple[str, Any], ...]] | None = None  # name and options of one that needs no JAX
+
+    @property
+    def hosted(self) -> bool:
+        """Measured in the process of a host, while the worker does other things."""
+        return self.driver is not None
 
     @property
     def exact(self) -> bool:
@@ -153,6 +159,18 @@ class Plan:
         inside = group.first <= stage <= group.last
         return item.rows, passes.perturbs == "params" and inside and self.stages[stage].trained
 
+    def flows(self, group: Group, passes: Passes, item: Item, stage: int) -> bool:
+        """Whether every row goes on to the next stage by itself, so that both stages measure at the same time."""
+        pair = self.stages[stage : stage + 2]
+        if len(pair) < 2 or passes.on == "twin" or not all(s.hosted and len(s.tiles) == 1 for s in pair):
+            return False
+        here, above = (self.rows_at(group, passes, item, s.index)[0] for s in pair)
+        return here == above
+
+    @cached_property
+    def hosted(self) -> bool:
+        return any(stage.hosted for stage in self.stages)
+
     def parameters(self) -> tuple[int, int]:
         """(physical, digital) trained parameters of one copy."""
         counts = {"device": 0, "digital": 0}
@@ -180,6 +198,12 @@ def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
             found.append([])
         found[-1] += members
     return [tuple(b) for b in found]
+
+
+def sides(probe: np.ndarray) -> int:
+    """How many rows next to each other share a probe, if it is the same for all; else 1."""
+    length = len(probe) // len(np.unique(probe))
+    return length if np.array_equal(probe, np.repeat(probe[::length], length)[: len(probe)]) else 1
 
 
 def build(run: Run, n_features: int, n_classes: int) -> Plan:
@@ -226,4 +250,6 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     else:
         tiles = tuple(model(hi - lo, spec.size) for lo, hi in slices)
     driven = spec.device == "driven"
-    return StagePlan(i, n_in, spec.size, whole, tiles, slices, spec.tile_by, spec.encode, spec.trained, driven, group)
+    driver = (spec.driver.name, tuple(sorted(spec.driver.options.items()))) if driven and spec.driver else None
+    how = spec.tile_by, spec.encode, spec.trained, driven, group, driver
+    return StagePlan(i, n_in, spec.size, whole, tiles, slices, *how)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -12,17 +12,31 @@ from algorithms.contracts import Perturbation
 from orchestrator.core import kernels, keys, spans
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, sides
 from orchestrator.core.records import Record
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
+from orchestrator.core.writes import Writes
 from orchestrator.journal import crash
-from physics.contracts import Delta, Device, DeviceError, Request
+from physics.contracts import Delta, Device, DeviceError, Fitting, Reading, Request
 from physics.driven import DrivenDevice
 from physics.drivers.simulator import SimulatorDriver
+from physics.hosted import Host, Instrument
 from physics.simulated import SimulatedDevice
 
 Array = Any
+
+
+Rows = tuple[int, ...]
+_NEVER = np.zeros(0, np.float32)
+
+
+class Ask(NamedTuple):
+    """A request for a device; of: what for, as a profile tells it."""
+
+    device: Device
+    request: Request
+    of: str
 
 
 class State(NamedTuple):
@@ -39,8 +53,14 @@ class Shards:
         self.plan = plan
         hosted = list(hosted)
         self.tiles = {(c, s, t): Tile(plan, c, s, t) for c in range(plan.copies) for s, t in hosted}
-        self.devices = {(r, s, t): _device(plan, r, s, t) for r in range(plan.replicas) for s, t in hosted}
+        names = [(r, s, t) for r in range(plan.replicas) for s, t in hosted]
+        apart = [name for name in names if plan.stages[name[1]].hosted]
+        self.host = Host([_instrument(plan, *name) for name in apart]) if apart else None
+        there: dict[tuple, Device] = dict(zip(apart, self.host.devices, strict=True)) if self.host else {}
+        self.devices: dict[tuple, Device] = {n: there[n] if n in there else _device(plan, *n) for n in names}
+        self._writes = Writes(plan, self.host.memory if self.host else None)
         self._clocks = {name: _clock(plan, name) for name in self.devices}
+        self._walked = {n: c for n, c in self._clocks.items() if n not in there}  # instruments have their own
         self._moments: dict[tuple, list[Moment]] = {}
 
     def commit(self, record: Record | None) -> None:
@@ -81,60 +101,100 @@ class Shards:
         """Tiles of a stage that are hosted here."""
         return [t for t in range(len(self.plan.stages[stage].tiles)) if (work.item.replica, stage, t) in self.devices]
 
-    def begin(self, call: Call) -> None:
-        """Let the clock of every hosted chip run through ALL items of a call, those of other clones too."""
+    def begin(self, call: Call, mine: list[Work]) -> None:
+        """Let the clock of every simulated chip run through ALL items of a call, those of other clones too.
+
+        mine: the items that are done here.
+        """
         self._moments.clear()
+        self._writes.begin(mine, call.purpose == keys.TRAIN)
+        if not self._walked:
+            return
         for work in all_work(self.plan, call):
             if work.passes.on == "twin":
                 continue
             samples = work.item.hi - work.item.lo
-            for (replica, stage, t), clock in self._clocks.items():
+            for (replica, stage, t), clock in self._walked.items():
                 if replica == work.item.replica and not self.plan.stages[stage].exact:
                     rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
                     versions = _versions(work, self.tile(work, stage, t), rows, perturbed)
                     self._moments[(work.name, stage, t)] = [clock.row(v, samples) for v in versions]
 
-    def delta(self, work: Work, stage: int, t: int) -> Delta | None:
+    def delta(self, work: Work, stage: int, t: int, row: int | None = None) -> Delta | None:
         """The perturbations of the rows that an item runs in a stage, or None if it is not perturbed there."""
         rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
+        rows = rows if row is None else rows[row : row + 1]
         if not perturbed:
             return None
         passes, tile = work.passes, self.tile(work, stage, t)
         probe = np.array([passes.probe[r] for r in rows], np.int32)
         scale = np.array([passes.scale[r] for r in rows], np.float32)
-        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, _sides(probe))
+        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, sides(probe))
 
-    def measure(self, call: Call, work: Work, stage: int, t: int, x: Array) -> tuple[Array, Entry | None]:
-        """(v [rows, batch, n_out], its account) of one tile for x [1 or rows, batch, n_in]; None for the twin's."""
+    def measure(
+        self, call: Call, work: Work, stage: int, t: int, x: Array, row: int | None = None
+    ) -> Generator[list[Ask], list[Reading], tuple[Array, Entry | None]]:
+        """(v [rows, batch, n_out], its account) of one tile for x [1 or rows, batch, n_in]; None for the twin's.
+
+        row: the only one that is measured, of those of the item. A device is asked by what is yielded.
+        """
         plan, item = self.plan, work.item
         rows, perturbed = plan.rows_at(work.group, work.passes, item, stage)
-        share = Fraction(len(rows) * (item.hi - item.lo), len(plan.stages) * len(plan.stages[stage].tiles))
+        which = slice(None) if row is None else slice(row, row + 1)
+        samples, tiles = len(rows[which]) * (item.hi - item.lo), len(plan.stages) * len(plan.stages[stage].tiles)
         if plan.stages[stage].exact:
-            account = Entry(share, len(rows), 0, Fraction(0), Fraction(0))
+            account = Entry(Fraction(samples, tiles), len(rows), 0, Fraction(0), Fraction(0))
             return x, account if work.passes.on == "device" else None
         if work.passes.on == "twin":
-            return self._respond_twin(call, work, stage, t, x), None
-        tile = self.tile(work, stage, t)
-        moments = self._moments[(work.name, stage, t)]
-        request = Request(
-            params=tile.params["device"],
-            x=x,
-            versions=_versions(work, tile, rows, perturbed),
-            held=tuple(m.held for m in moments),
-            requests=tuple((call.purpose, call.step, work.group.index, r) for r in rows),
-            now=np.array([m.now for m in moments], np.float32),
-            since=np.array([m.since for m in moments], np.float32),
-            first_sample=item.lo,
-            samples=item.hi - item.lo,
-            delta=self.delta(work, stage, t),
-        )
+            with spans.span(spans.PHYSICS, f"twin of network[{stage}]"):
+                return spans.ready(self._respond_twin(call, work, stage, t, x)), None
+        make = self._hosted_request if plan.stages[stage].hosted else self._request
+        device, request = self.devices[(item.replica, stage, t)], make(call, work, stage, t, x, rows, perturbed, which)
         try:
-            reading = self.devices[(item.replica, stage, t)].execute(request)
+            (reading,) = yield [Ask(device, request, f"network[{stage}]")]
         except DeviceError as error:
             part = f", tile {t}" if len(plan.stages[stage].tiles) > 1 else ""
             where = f"network[{stage}], chip {item.replica}{part}, step {call.step}"
             raise type(error)(f"{where}: {error} {error.remedy}") from error
-        return reading.v, Entry(share, reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules))
+        did = reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules)
+        return reading.v, Entry(Fraction(samples, tiles), *did)
+
+    def _request(
+        self, call: Call, work: Work, stage: int, t: int, x: Array, rows: Rows, perturbed: bool, which: slice
+    ) -> Request:
+        """Of a device in this process; the clock knows when each row is written."""
+        tile, moments = self.tile(work, stage, t), self._moments[(work.name, stage, t)]
+        return Request(
+            params=tile.params["device"],
+            x=x,
+            versions=_versions(work, tile, rows, perturbed),
+            held=tuple(m.held for m in moments),
+            requests=_names(call, work, rows),
+            now=np.array([m.now for m in moments], np.float32),
+            since=np.array([m.since for m in moments], np.float32),
+            first_sample=work.item.lo,
+            samples=work.item.hi - work.item.lo,
+            delta=self.delta(work, stage, t),
+        )
+
+    def _hosted_request(
+        self, call: Call, work: Work, stage: int, t: int, x: Array, rows: Rows, perturbed: bool, which: slice
+    ) -> Request:
+        """Of a device elsewhere: it has a clock of its own, and is told what to write."""
+        tile = self.tile(work, stage, t)
+        written = self._writes.of(work, tile, (stage, t), rows, perturbed)
+        return Request(
+            params={},
+            x=np.asarray(x),
+            versions=_versions(work, tile, rows[which], perturbed),
+            held=(),
+            requests=_names(call, work, rows[which]),
+            now=_NEVER,
+            since=_NEVER,
+            first_sample=work.item.lo,
+            samples=work.item.hi - work.item.lo,
+            written={k: v[which] if len(v) > 1 else v for k, v in written.items()},
+        )
 
     def _respond_twin(self, call: Call, work: Work, stage: int, t: int, x: Array) -> Array:
         rows, _ = self.plan.rows_at(work.group, work.passes, work.item, stage)
@@ -145,6 +205,11 @@ class Shards:
         device, noisy = tile.params["device"], work.passes.noisy
         return kernels.respond_twin(tile.model, *kernels.split(delta), noisy, device, x, row_keys)
 
+    def prepare(self, work: Work, stage: int) -> None:
+        """Make what an item will write to a device of a host."""
+        rows, perturbed = self.plan.rows_at(work.group, work.passes, work.item, stage)
+        self._writes.of(work, self.tile(work, stage, 0), (stage, 0), rows, perturbed)
+
     def rest(self) -> None:
         """Bring every device to its rest values; the next request writes anew."""
         for device in self.devices.values():
@@ -154,12 +219,13 @@ class Shards:
         """Make every device safe and let it go."""
         for device in self.devices.values():
             device.close()
+        if self.host:
+            self.host.close()
 
 
-def _sides(probe: np.ndarray) -> int:
-    """How many rows next to each other share a probe, if it is the same for all; else 1."""
-    length = len(probe) // len(np.unique(probe))
-    return length if np.array_equal(probe, np.repeat(probe[::length], length)[: len(probe)]) else 1
+def _names(call: Call, work: Work, rows: Rows) -> tuple:
+    """What each row answers."""
+    return tuple((call.purpose, call.step, work.group.index, r) for r in rows)
 
 
 def _joined(name: tuple[int, int, int]) -> str:
@@ -176,6 +242,13 @@ def _versions(work: Work, tile: Tile, rows: tuple[int, ...], perturbed: bool) ->
 def _clock(plan: Plan, name: tuple[int, int, int]) -> Clock:
     model = plan.stages[name[1]].tiles[name[2]]
     return Clock(model.costs, bool(model.ports.params))
+
+
+def _instrument(plan: Plan, replica: int, stage: int, t: int) -> Instrument:
+    spec, model = plan.stages[stage], plan.stages[stage].tiles[t]
+    assert spec.driver is not None
+    name, options = spec.driver
+    return Instrument(name, dict(options), Fitting(model.ports, model.n_in, model.n_out, f"chip {replica}.{stage}.{t}"))
 
 
 def _device(plan: Plan, replica: int, stage: int, t: int) -> Device:

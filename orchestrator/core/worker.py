@@ -6,17 +6,21 @@ what they measured. It branches on route, signal, evidence and spread, never on 
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, ledger, records, spans, task
+from orchestrator.core import kernels, ledger, records, spans, task
 from orchestrator.core.layout import Layout, Segment
+from orchestrator.core.passage import Passage
 from orchestrator.core.plan import build
 from orchestrator.core.shards import Shards, State
-from orchestrator.core.work import Call, Message, Name, Report, Trace, Work, all_work
+from orchestrator.core.streams import Stopped, Streams, through
+from orchestrator.core.waves import waves
+from orchestrator.core.work import Call, Message, Name, Report, Work
 from orchestrator.spec import Run
 
 Array = Any
@@ -35,15 +39,24 @@ class Worker:
         self.layout = Layout(self.plan, workers)
         self.index = index
         self.lane = self.layout.lane_of(index)
-        self.shards = self._fresh()
+        self._fresh()
+        self._turn = threading.Condition()
+        self._waves: dict[int, int] = {}  # first stage of a segment -> the wave that is to begin next
+        self._closed = False
         self._begun: tuple[int, int] | None = None
-        self._traces: dict[tuple[Name, int], Trace] = {}
-        self._errors: dict[Name, Array] = {}
 
-    def _fresh(self) -> Shards:
+    def _fresh(self) -> None:
         stages = len(self.plan.stages)
         here = [name for name, w in self.lane.home.items() if w == self.index and name[0] < stages]
-        return Shards(self.plan, here)
+        self.shards = Shards(self.plan, here)
+        self.passage = Passage(self.plan, self.data, self.shards)
+        self.streams = Streams(self.shards.host) if self.shards.host else None
+
+    def _done(self, segment: Segment, messages: dict[Name, Message], report: Report) -> tuple[dict, Report]:
+        report.entries = [ledger.total(report.entries)] if report.entries else []
+        if segment.last <= len(self.plan.stages):
+            return messages, report
+        return {name: self.passage.errors[name] for name in messages if name in self.passage.errors}, report
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -62,17 +75,34 @@ class Worker:
         """
         report = Report(self.index)
         self._begin(call)
-        out: dict[Name, Message] = {}
-        for work in self._work(call):
-            message = _merged(work, inbox) if inbox else Message(self._input(call, work), {})
-            for stage in range(segment.first, segment.last):
-                if stage == len(self.plan.stages):
-                    self._readout(call, work, self._joined(message, stage), message.scores, report)
-                elif self.plan.rows_at(work.group, work.passes, work.item, stage)[0]:
-                    message = self._stage(call, work, stage, self._joined(message, stage), message.scores, report)
-            out[work.name] = message
-        report.entries = [ledger.total(report.entries)] if report.entries else []
-        return (self._errors if segment.last > len(self.plan.stages) else out), report
+        items = [self.passage.item(call, work, segment, inbox, report) for work in self._work(call)]
+        done = self.streams.values(self.streams.start(items)) if self.streams else map(through, items)
+        return self._done(segment, dict(done), report)
+
+    def wave(self, call: Call, segment: Segment, wave: int, *inbox: dict) -> tuple[dict, Report]:
+        """`forward` of some of the items; while their devices measure, another thread brings those of the next wave.
+
+        The first wave of a call carries the record; a wave begins after the one before has, whichever comes first.
+        """
+        report, now = Report(self.index), (call.step, call.purpose)
+        with self._turn:
+            if wave == 0:
+                self._begin(call)
+                self._waves[segment.first] = 0
+                self._turn.notify_all()
+            while self._begun != now or self._waves.get(segment.first) != wave:
+                if self._closed:
+                    raise Stopped("the devices are made safe")
+                self._turn.wait()
+            items = [self.passage.item(call, w, segment, inbox, report) for w in waves(self._work(call))[wave]]
+            try:
+                if self.streams is None:  # no device of a host in this segment
+                    return self._done(segment, dict(map(through, items)), report)
+                tasks = self.streams.start(items)
+            finally:
+                self._waves[segment.first] = wave + 1
+                self._turn.notify_all()
+        return self._done(segment, dict(self.streams.values(tasks)), report)
 
     def reply(self, call: Call, segment: Segment, kinds: tuple[str, ...], *inbox: dict) -> tuple[dict, Report]:
         """Learn from the error of the readout; hand the cotangent of this segment's input to the one below.
@@ -92,7 +122,7 @@ class Worker:
             for stage in reversed(range(segment.first, min(segment.last, len(self.plan.stages)))):
                 if stage < group.first or (stage > group.last and not chain):
                     continue
-                parts = self._learn(work, stage, signal, [m[work.name] for m in peers], report)
+                parts = self._learn(work, stage, signal, [m[work.name] for m in peers if work.name in m], report)
                 if chain and stage > segment.first:
                     signal = _summed([parts])
                 elif chain:
@@ -116,7 +146,7 @@ class Worker:
         """Begin where `state` stood, or (None) at the beginning of the run."""
         if self._begun is not None or any(tile.step for tile in self.shards.tiles.values()):
             self.shards.close()
-            self.shards = self._fresh()
+            self._fresh()
         self._begun = None
         if state is not None:
             self.shards.restore(state)
@@ -139,49 +169,18 @@ class Worker:
 
     def close(self) -> tuple[None, None]:
         """Make every device safe."""
+        with self._turn:
+            self._closed = True
+            self._turn.notify_all()
+        if self.streams is not None:
+            self.streams.stop()
         self.shards.close()
         return None, None
-
-    # --- one item in one stage ------------------------------------------------------------------------------------
-
-    def _stage(self, call: Call, work: Work, stage: int, h_in: Array, scores: Any, report: Report) -> Message:
-        """Encode, measure every tile that is here, join and decode if all are; learn at once if the method is local."""
-        spec, here = self.plan.stages[stage], self.shards.here(work, stage)
-        x = kernels.encode(spec.encode, h_in)
-        parts = {}
-        for t in here:
-            with spans.span(spans.PHYSICS, f"network[{stage}]"):
-                parts[t], entry = spans.ready(self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x)))
-            report.entries += [entry] if entry else []
-        if len(here) < len(spec.tiles):
-            self._keep(call, work, stage, Trace(h_in, parts, None, None))
-            return Message(None, parts, scores)
-        v = kernels.join([parts[t] for t in here], spec.tile_by)
-        params = self.shards.tile(work, stage, here[0]).params
-        delta = self.shards.delta(work, stage, here[0]) if params["digital"] else None
-        with spans.span(spans.DIGITAL, f"network[{stage}]"):
-            h = spans.ready(kernels.decode(spec.whole, delta, params["digital"], v))
-        self._keep(call, work, stage, Trace(h_in, parts, v, h))
-        if spec.trained and work.group.first <= stage <= work.group.last:
-            seen = contracts.Trace(kernels.rows(x, v), v, h)
-            names = work.group.algorithm, spec, 0, len(self.plan.stages)
-            if call.purpose != keys.TRAIN:
-                score = kernels.score(*names, params, self._key, seen)
-                scores = score if scores is None or score is None else scores + score
-            elif work.group.algorithm.signal == "none":
-                gradient, _ = kernels.learn(*names, params, self._key, seen, None)
-                report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
-        return Message(h, {}, scores)
-
-    def _keep(self, call: Call, work: Work, stage: int, trace: Trace) -> None:
-        """For the reply, if there will be one."""
-        if call.purpose == keys.TRAIN and any(g.algorithm.signal == "error" for g in self.plan.groups):
-            self._traces[(work.name, stage)] = trace
 
     def _learn(self, work: Work, stage: int, signal: Array, peers: list[Message], report: Report) -> dict[int, Array]:
         """Gradients of the tiles of one stage that are here, and {tile: cotangent of what came into the stage}."""
         spec, group = self.plan.stages[stage], work.group
-        h_in, parts, v, h = self._traces[(work.name, stage)]
+        h_in, parts, v, h = self.passage.traces[(work.name, stage)]
         if v is None:
             everywhere = {t: part for message in peers for t, part in message.parts.items()}
             v = kernels.join([everywhere[t] for t in sorted(everywhere)], spec.tile_by)
@@ -195,45 +194,13 @@ class Worker:
                 seen = contracts.Trace(x_t, v, h)
                 names = group.algorithm, spec, t, len(self.plan.stages)
                 with spans.span(spans.DIGITAL, f"network[{stage}] learns"):
-                    gradient, cot_x = spans.ready(kernels.learn(*names, params, self._key, seen, signal))
+                    gradient, cot_x = spans.ready(kernels.learn(*names, params, self.passage.key, seen, signal))
                 report.gradients.setdefault(work.name, {})[(stage, t)] = jax.tree.map(np.asarray, gradient)
             else:
                 cot_x = kernels.pull(spec, t, params, x_t, v, signal)
             if cot_x is not None:
                 cots[t] = kernels.hand_down(spec, t, h_in, cot_x)
         return cots
-
-    def _input(self, call: Call, work: Work) -> np.ndarray:
-        """Network input [1 or rows, batch, n] of an item, its labels laid over it."""
-        labels = tuple(work.passes.label[r] for r in work.item.rows)
-        return task.lay(self._batch(call, work), labels, self.plan.n_classes, self.plan.overlay)
-
-    def _batch(self, call: Call, work: Work) -> task.Batch:
-        lo, hi = work.item.lo, work.item.hi
-        if call.purpose != keys.TRAIN:
-            return task.test_batch(self.data, lo, hi, self.plan.run.train.evaluate_chunk)
-        spec = self.plan.run.train
-        return task.Batch(
-            *(a[lo:hi] for a in task.batch(self.data, spec.seed, call.step, spec.batch, self.plan.overlay))
-        )
-
-    def _readout(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
-        """Losses of the rows, or the error to send back, or (evaluation) how many answers are right."""
-        with spans.span(spans.DIGITAL, "readout"):
-            self._read_out(call, work, h, scores, report)
-
-    def _read_out(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
-        y = self._batch(call, work).y
-        if call.purpose == keys.TRAIN:
-            if work.group.algorithm.signal == "losses":
-                report.losses[work.name] = records.loss_mean(task.losses(h, y))
-            elif work.group.algorithm.signal == "error":
-                self._errors[work.name] = task.error(h, y)
-            return
-        outputs = np.asarray(h[0] if scores is None else scores.T)
-        n = work.item.hi - work.item.lo
-        loss = float(np.sum(np.asarray(task.losses(outputs[None], y))[0, :n], dtype=np.float64))
-        report.correct[work.name] = int(np.sum(np.argmax(outputs[:n], axis=-1) == y[:n])), loss
 
     # --- bookkeeping ----------------------------------------------------------------------------------------------
 
@@ -243,36 +210,18 @@ class Worker:
             return
         self._begun = (call.step, call.purpose)
         self.shards.commit(call.record)
-        self._traces.clear()
-        self._errors = {}
-        self.shards.begin(call)
+        self.passage.clear()
+        self._waves.clear()
+        if self.streams is not None:
+            self.streams.fresh()
+        self.shards.begin(call, self._work(call))
 
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""
-        lanes = len(self.layout.lanes)
-        return [w for w in all_work(self.plan, call) if w.item.number % lanes == self.lane.index]
-
-    def _joined(self, message: Message, stage: int) -> Array:
-        """The input of a stage: what the one below decoded, or its tiles joined and decoded here."""
-        if message.h is not None:
-            return message.h
-        below = self.plan.stages[stage - 1]
-        v = kernels.join([message.parts[t] for t in sorted(message.parts)], below.tile_by)
-        return kernels.decode(below.whole, None, {}, v)
-
-    @property
-    def _key(self) -> Any:
-        """The key that methods get for what never changes in a run."""
-        return keys.derive(self.plan.seed, keys.METHOD)
+        return self.layout.work(self.lane, call)
 
 
 _KINDS = ("error", "cot", "peer")
-
-
-def _merged(work: Work, inbox: tuple[dict, ...]) -> Message:
-    """One message from those of all workers of the segment below."""
-    messages = [m[work.name] for m in inbox]
-    return Message(messages[0].h, {t: p for m in messages for t, p in m.parts.items()}, messages[0].scores)
 
 
 def _summed(parts: list[dict[int, Array]]) -> Array:

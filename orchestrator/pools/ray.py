@@ -24,6 +24,7 @@ if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
 
 import ray
 
+from orchestrator.core.waves import WAVES
 from orchestrator.pools import ClusterError, WorkerLost
 from orchestrator.pools.sizes import payload_bytes
 from orchestrator.runfile import Run
@@ -51,6 +52,11 @@ class _Actor:
     def call(self, method: str, *arguments: Any) -> tuple[Any, Any]:
         """A method of the worker: (message for other workers, report for the coordinator)."""
         return getattr(self._worker, method)(*arguments)
+
+    @ray.method(concurrency_group="waves")
+    def wave(self, *arguments: Any) -> tuple[Any, Any]:
+        """`call` of "wave": several at once, each in a thread, for most of them wait for devices."""
+        return self._worker.wave(*arguments)
 
     def sees(self, path: str) -> bool:
         """Whether this process can write to a folder of the driver."""
@@ -111,7 +117,9 @@ class Cluster:
 
     def actors(self, n: int) -> list[Any]:
         """`n` actors, never restarted: what they hold would be lost, and we must know. They keep what they compiled."""
-        cls = ray.remote(num_cpus=CPUS_PER_ACTOR, max_restarts=0, max_task_retries=0)(_Actor)
+        options: dict[str, Any] = {"num_cpus": CPUS_PER_ACTOR, "max_restarts": 0, "max_task_retries": 0}
+        options["concurrency_groups"] = {"waves": WAVES}
+        cls: Any = ray.remote(**options)(_Actor)
         self._actors += [cls.remote() for _ in range(n - len(self._actors))]
         return self._actors[:n]
 
@@ -175,8 +183,10 @@ class RayPool:
     def call(self, worker: int, method: str, *arguments: Any) -> tuple[Any, Any]:
         """(message for other workers, report for the coordinator), as references."""
         self.wire_bytes += payload_bytes([a for a in arguments if not isinstance(a, ray.ObjectRef)])
-        call = self._actors[worker].call.options(num_returns=2)
-        return tuple(call.remote(method, *arguments))
+        actor = self._actors[worker]
+        if method == "wave":
+            return tuple(actor.wave.options(num_returns=2).remote(*arguments))
+        return tuple(actor.call.options(num_returns=2).remote(method, *arguments))
 
     def gather(self, reports: list[Any]) -> list[Any]:
         found = _get(reports)

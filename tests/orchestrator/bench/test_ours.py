@@ -1,13 +1,19 @@
 """Our sides, small and in this process: they measure what they say."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
 from orchestrator import Run, folder
-from orchestrator.bench.ours import commit, es, growth, physics, record, start, unperturbed
+from orchestrator.bench.ours import bare_devices, commit, device, es, growth, physics, record, start, unperturbed
 from orchestrator.core.plan import build
 
+ROOT = Path(__file__).parents[3]
 SPSA = {"name": "spsa", "probes": 4}
 ES = {"dataset": "digits", "layers": [64, 32, 10], "batch": 64, "population": 8, "generations": 4, "method": SPSA}
 
@@ -92,3 +98,20 @@ def test_a_run_that_is_kept_and_one_in_memory(tmp_path):
     assert start.stepped(journal.parent), "the record of a step is there, which is how `start` sees its end"
     folder.make_run(tmp_path / "new", "run", Run.build(es.tree_of(ES)), None)
     assert not start.stepped(tmp_path / "new") and not start.stepped(tmp_path / "none")
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_devices_that_sleep(stages):
+    options = {"devices": 2, "ms": 1.0, "probes": 4, "stages": stages, "seconds": 0.05}
+    most = 1e3 * (stages if stages > 1 else 2)
+    _, measure = device.setup(options)
+    assert 0 < measure()["value"] < 1.05 * most
+    program = "import json, sys; from orchestrator.bench.ours import bare_devices as side\n"
+    program += f"print(json.dumps(side.setup({options!r})[1]()))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0 < json.loads(done.stdout)["value"] < 1.05 * most
+
+
+def test_some_bare_devices_are_slower():
+    found = bare_devices.rates(devices=3, ms=1.0, probes=4, seconds=0.1, slow=1, factor=20.0)
+    assert found[0] < 60 and min(found[1:]) > 5 * found[0]
