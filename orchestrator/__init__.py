@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import cache
+
 # Before any of them is imported: no usage statistics leave this machine, and XLA gets TWO threads per process, on every
 # machine. Large sums depend on the number of threads: as many as cores, and equal runs would differ in the last bits.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -20,6 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     # compiles a third faster than the default level and runs as fast: the time is in matrix products and random bits
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
+cache.settle()
 
 if TYPE_CHECKING:
     from orchestrator.api import Result as Result

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import io
+import sys
 import time
-from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import machine
-from orchestrator.api import Result
-from orchestrator.compare import paired_difference
-from orchestrator.core.coordinator import Progress as Seen
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from orchestrator.core.coordinator import Progress as Seen
 
 QUIET_S = 30.0  # without a terminal, a line at least so often
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def console() -> Console:
+    """Of a terminal; whoever has none does without Rich, which takes its time to be imported."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """A line for a person."""
-    console.print(message)
+    if sys.stderr.isatty():
+        console().print(message)
+    else:
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
 
 
 class View:
     """Follows one run; `devices` are named so that their health can be told."""
 
     def __init__(self, what: str, steps: int, devices: int, plain: bool | None = None) -> None:
-        self.plain = not console.is_terminal if plain is None else plain
+        self.plain = not sys.stderr.isatty() if plain is None else plain
         self._what, self._steps, self._devices = what, steps, devices
         # (step, seconds, passes) when steps began: compiling is not counted
         self._before: tuple[int, float, float] | None = None
@@ -44,12 +53,14 @@ class View:
 
     def __enter__(self) -> View:
         if not self.plain:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=console, refresh_per_second=5)
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=console(), refresh_per_second=5)
             self._bar.start()
             self._task = self._bar.add_task(self._what, total=self._steps, told="compiling ...")
         else:
-            console.print(f"{self._what}: {self._steps} steps, {self._devices} devices")
+            say(f"{self._what}: {self._steps} steps, {self._devices} devices")
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -64,7 +75,7 @@ class View:
             self._bar.update(self._task, completed=seen.step, told=told)
         elif seen.accuracy is not None or time.perf_counter() - self._last_s > QUIET_S:
             self._last_s = time.perf_counter()
-            console.print(f"{self._what}: step {seen.step}/{seen.steps}, {told}{self._left(seen)}")
+            say(f"{self._what}: step {seen.step}/{seen.steps}, {told}{self._left(seen)}")
 
     def _told(self, seen: Seen) -> str:
         now, passes = time.perf_counter(), float(seen.passes)
@@ -100,68 +111,3 @@ def number(value: float | None, digits: int = 3) -> str:
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
     return f"{value:.{digits}g}"
-
-
-def percent(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds, in per cent."""
-    mean = 100 * sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    spread = (sum((100 * v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.1f} ± {spread:.1f}"
-
-
-def accuracy_table(methods: dict[str, list[Result]]) -> Table:
-    """What each method is worth on the chips."""
-    best = max(methods, key=lambda m: sum(r.accuracy for r in methods[m]))
-    table = Table(
-        title="Accuracy in %: mean ± standard deviation over seeds (fresh chips for each)", title_justify="left"
-    )
-    columns = ("promised", "on the chips", "worst chip", f"difference to {best} (95 % interval)")
-    table.add_column("method")
-    for column in columns:
-        table.add_column(column, justify="right")
-    reference = [r.accuracy for r in methods[best]]
-    for name, results in methods.items():
-        accuracy = [r.accuracy for r in results]
-        mean, low, high = (100 * d for d in paired_difference(accuracy, reference))
-        told = "" if name == best else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
-        promised = percent([r.accuracy_promised for r in results])
-        table.add_row(name, promised, percent(accuracy), percent([r.accuracy_worst for r in results]), told)
-    return table
-
-
-def cost_table(methods: dict[str, list[Result]]) -> Table:
-    """What each method costs in training: one run, the mean over seeds where they differ."""
-    table = Table(title="Cost of one training run (evaluation not counted)", title_justify="left")
-    table.add_column("method")
-    fields = {
-        "physical\nparams": "parameters_physical",
-        "digital\nparams": "parameters_digital",
-        "steps": "steps",
-        "passes": "passes",
-        "calls": "calls",
-        "writes": "writes",
-        "passes a\nprediction": "passes_per_prediction",
-        "device\nseconds": "device_seconds",
-        "joules\n(reads)": "joules",
-        "wire\nbytes": "wire_bytes",
-        "wall\nseconds": "wall_s",
-    }
-    for head in fields:
-        table.add_column(head, justify="right")
-    for name, results in methods.items():
-        row = []
-        for attribute in fields.values():
-            values = [getattr(r, attribute) for r in results]
-            known = [v for v in values if v is not None]
-            row.append(number(sum(known) / len(known) if known else None))
-        table.add_row(name, *row)
-    return table
-
-
-def show(table: Table, width: int = 150) -> str:
-    """A table as text, wide enough not to be cut."""
-    out = Console(width=width, record=True, file=io.StringIO())
-    out.print(table)
-    return out.export_text().rstrip()

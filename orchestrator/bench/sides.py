@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator import cache
 from orchestrator.bench.row import Side
 
 HOME = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def surroundings(kind: str) -> dict[str, str]:
     for name in ("PYTHONPATH", "NPROC"):
         found.pop(name, None)
     found["XLA_FLAGS"] = " ".join(flag for flag in found.get("XLA_FLAGS", "").split() if flag != FLAG)
-    return found
+    return cache.without(found)
 
 
 class Process:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import garbage
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -216,6 +218,7 @@ def schema() -> None:
 
 def main() -> None:
     """Entry point: user errors exit 2, failures while running 1, both without a traceback (PNN_DEBUG=1 shows it)."""
+    garbage.rarely()
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:

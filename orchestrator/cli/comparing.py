@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from orchestrator import compare, folder, tracking
+from orchestrator import compare, folder, garbage, tracking
 from orchestrator.api import Result
 from orchestrator.cli.interrupts import Interrupted, Interrupts
 from orchestrator.cli.running import WORKERS, Where, all_of
 from orchestrator.problems import Problem, RunFileError, read_toml
 from orchestrator.runfile import Run
+from orchestrator.tables import accuracy_table, cost_table, show
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.view import accuracy_table, cost_table, say, show
+from orchestrator.view import say
 
 
 def compare_command(path: str, where: Where, out: str | None, sets: list[str], as_json: bool) -> None:
@@ -30,6 +31,7 @@ def compare_command(path: str, where: Where, out: str | None, sets: list[str], a
 def go(root: Path, where: Where, as_json: bool) -> None:
     """Train what is left of a comparison; then tables and figure."""
     started = time.perf_counter()
+    garbage.as_usual()
     stem, sets = _about(root)
     base, todo = compare.cells(root / "run.toml", sets)
     how = f"pnn resume {root}{where.options()}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator import machine
+from orchestrator import cache, machine
 
 PACKAGES = ("ray", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "mlflow", "safetensors")
 RAY = (2, 52)  # the first with tokens
@@ -24,6 +24,7 @@ UI_PORT = 5000
 EMBEDDED = ("digits",)
 WRITTEN, APPENDS = 64 << 20, 50
 GiB, MiB = 2**30, 2**20
+UNWRITABLE = "its folder cannot be written: name one in JAX_COMPILATION_CACHE_DIR, or every run compiles anew"
 
 
 class Line(NamedTuple):
@@ -37,7 +38,7 @@ class Line(NamedTuple):
 def doctor_command(out: str | None = None) -> None:
     """Print every line; exit code 1 if something is bad. `out`: the folder where runs will be written."""
     wrong = 0
-    for check in (_versions, _machine, _clusters, _sockets, _data, lambda: _disk(out)):
+    for check in (_versions, _machine, _cache, _clusters, _sockets, _data, lambda: _disk(out)):
         for line in check():
             wrong += line.state == "BAD"
             print(f"{line.state:4} {line.what}" + (f": {line.do}" if line.do else ""), flush=True)
@@ -72,6 +73,20 @@ def _machine() -> Iterator[Line]:
     what = f"memory: {free / GiB:.1f} GiB available of {total / GiB:.1f} GiB{limited}"
     little = free < GiB
     yield Line("BAD" if little else "ok", what, "a worker takes about 0.3 GiB: close something" if little else "")
+
+
+def _cache() -> Iterator[Line]:
+    """Where compiled code is kept. JAX bounds what it keeps itself; a folder that the user named is the user's."""
+    named = "JAX_COMPILATION_CACHE_DIR" in os.environ
+    folder = cache.folder()
+    if folder is None:
+        what = "compiled code is not kept between runs"
+        off = "as JAX_ENABLE_COMPILATION_CACHE or JAX_COMPILATION_CACHE_DIR says: every run compiles anew"
+        yield Line("note", what, off if named or "JAX_ENABLE_COMPILATION_CACHE" in os.environ else UNWRITABLE)
+    elif not cache.writable(folder):
+        yield Line("note", f"compiled code cannot be kept in {folder}", "it cannot be written: every run compiles anew")
+    else:
+        yield Line("ok", f"compiled code is kept in {folder}, {cache.size(folder) / MiB:,.0f} MiB")
 
 
 class Process(NamedTuple):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator import folder, tracking
+from orchestrator import environment, folder, garbage, tracking
 from orchestrator.cli.interrupts import Interrupted, Interrupts
 from orchestrator.problems import RunFileError, read_toml
 from orchestrator.public import public
@@ -18,7 +19,7 @@ from orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:  # JAX is imported when the folder has been made
     from orchestrator.api import Result
-    from orchestrator.core.coordinator import Pool
+    from orchestrator.core.coordinator import Pool, Progress
     from orchestrator.kept import Kept
 
 WORKERS = 2
@@ -64,6 +65,7 @@ def train_command(
         all_of([*asked, lambda: Run.load(path, sets)])
         raise AssertionError("options are wrong and right")
     place = folder.make_run(out, f"{Path(path).stem}-{fields.method.name}", fields, text)
+    threading.Thread(target=environment.describe).start()  # it asks git
     try:
         Run.load(path, sets)
     except Exception:
@@ -118,9 +120,9 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False, pr
                 tell(result, as_json)
                 return
             say(f"{place}: {'from step ' + str(kept.steps) if kept.history.session else 'begins'}")
-            with Tracker(place, store) as tracker:
+            with Tracker(place, store, later=True) as tracker:
                 try:
-                    result = _train(kept, where, stop, profile)
+                    result = _train(kept, where, stop, profile, tracker.begin)
                     outcome.write(kept, result, figure=True)
                 except Stopped as stopped:
                     say(f"Stopped after step {stopped.step} of {kept.run.train.steps}. Go on with: {how}")
@@ -143,8 +145,8 @@ def go(place: Path, where: Where, as_json: bool, from_snapshot: bool = False, pr
         tell(result, as_json)
 
 
-def _train(kept: Kept, where: Where, stop: Interrupts, profile: bool) -> Result:
-    """Train a kept run; where workers are lost, go on with new ones from what is journalled."""
+def _train(kept: Kept, where: Where, stop: Interrupts, profile: bool, begun: Callable[[], None]) -> Result:
+    """Train a kept run; where workers are lost, go on with new ones from what is journalled. `begun`: after a step."""
     from orchestrator import api
     from orchestrator.pools import WorkerLost
     from orchestrator.profile import Profile
@@ -156,12 +158,18 @@ def _train(kept: Kept, where: Where, stop: Interrupts, profile: bool) -> Result:
     with pools(where) as new_pool:
         stop.be_patient()
         with View(f"{kept.path.name} by {run.method.name}", run.train.steps, devices) as view:
+
+            def observe(seen: Progress) -> None:
+                view(seen)
+                begun()
+
+            garbage.as_usual()
             while True:
                 before = kept.steps
                 try:
                     with closing(new_pool(run)) as pool:
                         profiled = Profile(pool) if profile else None
-                        result = api.go_on(kept, pool, view)
+                        result = api.go_on(kept, pool, observe)
                         if profiled:
                             say(profiled.write(kept.path))
                         return result

@@ -45,7 +45,12 @@ def split(delta: Delta | None) -> tuple[Any, tuple | None]:
 
 def rows(x: Array, v: Array) -> Array:
     """x [1 or rows, batch, n] with as many rows as v."""
-    return x if x.shape[0] == v.shape[0] else jnp.broadcast_to(x, (v.shape[0], *x.shape[1:]))
+    return x if x.shape[0] == v.shape[0] else _repeat(x, v.shape[0])
+
+
+@partial(jax.jit, static_argnums=1)
+def _repeat(x: Array, n: int) -> Array:
+    return jnp.broadcast_to(x, (n, *x.shape[1:]))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -123,7 +128,12 @@ def join(parts: list[Array], by: str) -> Array:
     """Outputs of the tiles of a stage, in order: side by side, or summed."""
     if len(parts) == 1:
         return parts[0]
-    return jnp.concatenate(parts, axis=-1) if by == "outputs" else add(parts)
+    return _beside(parts) if by == "outputs" else add(parts)
+
+
+@jax.jit
+def _beside(parts: list[Array]) -> Array:
+    return jnp.concatenate(parts, axis=-1)
 
 
 @jax.jit
@@ -138,7 +148,12 @@ def add(parts: list[Array]) -> Array:
 def tile_input(stage: StagePlan, tile: int, x: Array) -> Array:
     """The part of the stage's input that a tile sees."""
     lo, hi = stage.slices[tile]
-    return x[..., lo:hi] if stage.tile_by == "inputs" and len(stage.tiles) > 1 else x
+    return _cut(x, lo, hi) if stage.tile_by == "inputs" and len(stage.tiles) > 1 else x
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _cut(x: Array, lo: int, hi: int) -> Array:
+    return x[..., lo:hi]
 
 
 def _vjp(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: Array) -> tuple[Tree, Array]:

@@ -56,7 +56,7 @@ def needs(plan: Plan, data_bytes: int) -> list[Need]:
 def _held(plan: Plan, group: Group, stage: StagePlan) -> dict[str, int]:
     """What lasts of one stage, of all its copies and chips, and what one commit adds."""
     tiles: tuple[Any, ...] = stage.tiles  # hashable, as jit needs them
-    params = [_bytes(_params(m)) for m in tiles]
+    params = [_bytes(shapes(m)) for m in tiles]
     state = [_bytes(_state(group, m)) if stage.trained else 0 for m in tiles]
     found = {
         "parameters": plan.copies * sum(params),
@@ -83,12 +83,7 @@ def _perturbed_rows(plan: Plan, group: Group, stage: StagePlan) -> int:
 
 def _written(model: Any) -> int:
     """Parameters of one row, and what they leave in the cells: only `program` knows it, so as much as a chip."""
-    return _bytes(_params(model)) + _bytes(_chip(model))
-
-
-@lru_cache(maxsize=256)
-def _params(model: Model) -> Any:
-    return shapes(model)
+    return _bytes(shapes(model)) + _bytes(_chip(model))
 
 
 @lru_cache(maxsize=256)

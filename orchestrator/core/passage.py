@@ -153,7 +153,7 @@ class Passage:
             params = self.shards.tile(work, stage, self.shards.here(work, stage)[0]).params
             if call.purpose != keys.TRAIN:
                 score = kernels.score(*names, params, self.key, seen)
-                scores = score if scores is None or score is None else scores + score
+                scores = score if scores is None or score is None else kernels.add([scores, score])
             else:
                 gradient, _ = kernels.learn(*names, params, self.key, seen, None)
                 report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
@@ -186,7 +186,7 @@ class Passage:
             elif work.group.algorithm.signal == "error":
                 self.errors[work.name] = task.error(h, y)
             return
-        outputs = np.asarray(h[0] if scores is None else scores.T)
+        outputs = np.asarray(h)[0] if scores is None else np.asarray(scores).T
         n = work.item.hi - work.item.lo
         loss = float(np.sum(np.asarray(task.losses(outputs[None], y))[0, :n], dtype=np.float64))
         report.correct[work.name] = int(np.sum(np.argmax(outputs[:n], axis=-1) == y[:n])), loss

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -183,6 +183,12 @@ class Plan:
 
 def shapes(model: Model) -> dict[str, Any]:
     """The parameters of a model as shapes; nothing is computed."""
+    hashable: Any = model
+    return _shapes(hashable)
+
+
+@lru_cache(maxsize=256)
+def _shapes(model: Any) -> dict[str, Any]:
     seed = jax.ShapeDtypeStruct((), np.uint32)
     return jax.eval_shape(lambda seed: model.init(jax.random.key(seed)), seed)
 

@@ -47,4 +47,7 @@ def _name(prefix: str, path: Any) -> str:
 
 
 def _words(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return _key_words(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+_key_words = jax.jit(jax.random.key_data)

@@ -24,6 +24,7 @@ if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
 
 import ray
 
+from orchestrator import garbage
 from orchestrator.core.waves import WAVES
 from orchestrator.pools import ClusterError, WorkerLost
 from orchestrator.pools.sizes import payload_bytes
@@ -44,8 +45,10 @@ class _Actor:
 
     def host(self, run: str, index: int, workers: int) -> tuple[None, None]:
         """Become worker `index` of `workers` of a run (JSON)."""
+        garbage.rarely()
         from orchestrator.core.worker import Worker
 
+        garbage.as_usual()
         self._worker = Worker(Run.model_validate_json(run), index, workers)
         return None, None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.problems import RunFileError
 from orchestrator.tracking import resolve
 from orchestrator.tracking.follow import LAST_S, Follower, watchdog
+from orchestrator.tracking.tracker import PRIORITY
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     except RunFileError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    os.nice(10)
+    os.setpriority(os.PRIO_PROCESS, 0, max(PRIORITY, os.getpriority(os.PRIO_PROCESS, 0)))
     if uri is None:
         return 0
     closing = threading.Event()

@@ -11,6 +11,7 @@ from typing import Self
 
 from orchestrator.tracking import exporter
 
+PRIORITY = 10  # of its process, from its first instruction on: training goes first
 FINISH_S = 20.0
 LEAVE_S = 5.0  # after an error, or Ctrl+C
 
@@ -18,16 +19,25 @@ LEAVE_S = 5.0  # after an error, or Ctrl+C
 class Tracker:
     """Exports the run (or comparison) in the folder `root` to a store, from a process of its own; store None: nothing.
 
+    later: when `begin` is called, at the latest when it shall finish, for importing MLflow takes a core for seconds.
     Close the run, so that its folder is unlocked, and write its files before `finish`: the last round sets the status.
     """
 
-    def __init__(self, root: Path, store: str | None) -> None:
-        self.root, self.store = root, store
+    def __init__(self, root: Path, store: str | None, later: bool = False) -> None:
+        self.root, self.store, self._later = root, store, later
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun = False
 
     def __enter__(self) -> Self:
-        if self.store is None:
-            return self
+        if not self._later:
+            self.begin()
+        return self
+
+    def begin(self) -> None:
+        """Start the process, once."""
+        if self.store is None or self._begun:
+            return
+        self._begun = True
         # the URI may hold a password, and others can read a command line; -P: no module of this folder is imported
         environment = {**os.environ, "PNN_TRACKING": self.store, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         home = Path(__file__).parents[2]
@@ -42,9 +52,9 @@ class Tracker:
                 env=environment,
                 start_new_session=True,  # a Ctrl+C in the terminal is for the command alone
             )
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, PRIORITY)
         except OSError:
-            self._process = None  # `missing` will say so
-        return self
+            pass  # `missing` will say so
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,6 +63,7 @@ class Tracker:
 
     def finish(self, limit_s: float = FINISH_S) -> None:
         """Let it do its last round, at most so long."""
+        self.begin()
         process, self._process = self._process, None
         if process is None:
             return

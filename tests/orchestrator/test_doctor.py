@@ -61,6 +61,16 @@ def test_a_good_machine(doctor, tmp_path):
     assert not list((tmp_path / "out").iterdir()) and not list((tmp_path / "tmp").iterdir())
 
 
+def test_where_compiled_code_is_kept(doctor, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x").write_bytes(bytes(3 << 20))
+    told = starting(doctor(0, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "kept")), "ok   compiled code")
+    assert told == f"ok   compiled code is kept in {tmp_path / 'kept'}, 3 MiB"
+    told = starting(doctor(0, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "kept" / "x")), "note compiled code cannot")
+    assert "compiles anew" in told
+    assert "is not kept" in starting(doctor(0, JAX_ENABLE_COMPILATION_CACHE="false"), "note compiled code")
+
+
 def test_data_that_are_not_there(doctor, tmp_path):
     lines = doctor(1, PNN_DATA=str(tmp_path / "none"))
     assert "is no folder" in starting(lines, f"BAD  PNN_DATA = {tmp_path / 'none'}")
