@@ -91,7 +91,8 @@ class Kept:
             if from_snapshot:
                 self._begin_from_snapshot()
             self.history = read_history(path)
-            self.steps = self.history.told.steps
+            self.steps = self.history.told.steps  # that are durable
+            self._started: str | None = None  # the kind of record that is on its way
             self._limit = self.run.journal.whole_kB * 1000
             end, last = self.history.end, self.history.hash
             self._journal, torn = journal.append_to(path / journal.NAME, end, last, self._full)
@@ -112,12 +113,25 @@ class Kept:
     # --- what a coordinator calls ---------------------------------------------------------------------------------
 
     def append(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Durable when it returns. Of arrays above the limit of the run, only the digest is kept."""
+        """Durable when it returns."""
+        self.start(kind, meta, arrays)
+        self.settle()
+
+    def start(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Durable after `settle`. Of arrays above the limit of the run, only the digest is kept."""
+        self.settle()
         if arrays and sum(a.nbytes for a in arrays.values()) > self._limit:
             meta, arrays = {**meta, "digest": trees.sha256(arrays)}, None
-        with spans.span(spans.JOURNAL, kind):
-            self._journal.append(kind, meta, arrays)
-        self.steps += kind == "step"
+        self._journal.start(kind, meta, arrays)
+        self._started = kind
+
+    def settle(self) -> None:
+        """Wait until what was started is durable."""
+        kind, self._started = self._started, None
+        if kind is not None:
+            with spans.span(spans.JOURNAL, kind):
+                self._journal.settle()
+            self.steps += kind == "step"
 
     def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None:
         """Keep the state after `told.steps` steps; older snapshots but one are removed."""

@@ -40,11 +40,15 @@ class Pool(Protocol):
     def call(self, worker: int, method: str, *arguments: Any) -> tuple[Any, Any]: ...
     def gather(self, reports: list[Any]) -> list[Any]: ...
     def close(self) -> None: ...
+    def before_devices(self, settle: Callable[[], None]) -> bool:
+        """Let workers call `settle` when their devices are about to be used; False if they cannot: too far away."""
 
 
 class Log(Protocol):
-    """Where records go; they are durable when these return."""
+    """Where records go. What was started is durable after `settle`, the others when they return."""
 
+    def start(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None: ...
+    def settle(self) -> None: ...
     def append(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None: ...
     def snapshot(self, told: Told, state: State, parameters_sha256: str) -> None: ...
 
@@ -81,6 +85,8 @@ class Coordinator:
         self._pending: Record | None = None
         self._kept = 0  # the step of the last snapshot
         self._began = time.perf_counter()
+        # workers that are here commit a record, but do not write it to a device, while it is on its way to the disk
+        self._settled_there = log is not None and pool.before_devices(log.settle)
         self._everyone("stand", None)
 
     def stand(self, told: Told, base: int, state: State | None, since: Iterable[tuple[Live, Record | None]]) -> None:
@@ -117,8 +123,9 @@ class Coordinator:
             if observe and step:
                 observe(Progress(step, spec.steps, loss, self.told.ledger.total().passes, accuracy))
             if step == spec.steps:
-                return
+                return self._settle()
             if stop and stop():
+                self._settle()
                 raise Stopped(step)
             with spans.span(spans.STEP, str(step)):
                 loss = self.step(step)
@@ -135,7 +142,7 @@ class Coordinator:
         if self.log:
             finite = loss if loss is None or math.isfinite(loss) else None
             meta = {"step": step, "loss": finite, "wall_s": round(wall_s, 6), "wire_bytes": wire_bytes}
-            self.log.append("step", {**meta, "account": ledger.write(account)}, records.pack(evidence))
+            self.log.start("step", {**meta, "account": ledger.write(account)}, records.pack(evidence))
         told = self.told
         told.steps, told.wall_s = step + 1, wall_s
         told.ledger.take("train", account)
@@ -216,6 +223,11 @@ class Coordinator:
             self._everyone("commit", self._pending)
             self._pending = None
 
+    def _settle(self) -> None:
+        """What is on its way to the disk is there."""
+        if self.log:
+            self.log.settle()
+
     def _everyone(self, method: str, *arguments: Any) -> None:
         self.pool.gather([self.pool.call(w, method, *arguments)[1] for w in range(self.pool.size)])
 
@@ -223,6 +235,8 @@ class Coordinator:
 
     def _round(self, call: Call) -> tuple[list[Report], ledger.Account]:
         """Call every worker; (their reports, what their devices did)."""
+        if not self._settled_there:
+            self._settle()
         futures = [future for lane in self.layout.lanes for future in self._lane(lane, call)]
         with spans.span(spans.WAITING):
             reports = sorted(self.pool.gather(futures), key=lambda r: r.worker)

@@ -7,6 +7,7 @@ what they measured. It branches on route, signal, evidence and spread, never on 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,6 +45,7 @@ class Worker:
         self._waves: dict[int, int] = {}  # first stage of a segment -> the wave that is to begin next
         self._closed = False
         self._begun: tuple[int, int] | None = None
+        self.settle: Callable[[], None] = lambda: None  # called before devices are used: waits for the journal
 
     def _fresh(self) -> None:
         stages = len(self.plan.stages)
@@ -215,6 +217,7 @@ class Worker:
         if self.streams is not None:
             self.streams.fresh()
         self.shards.begin(call, self._work(call))
+        self.settle()
 
     def _work(self, call: Call) -> list[Work]:
         """What this lane does."""

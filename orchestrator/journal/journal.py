@@ -1,10 +1,14 @@
-"""The journal of a run: records are appended, made durable, and only then applied. One writer, many readers."""
+"""The journal of a run: records are appended, made durable, and only then applied. One writer, many readers.
+
+A record may be on its way to the disk while the one who waits for it gets ready: `start`, and `settle` before it acts.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -24,16 +28,40 @@ class Journal:
     def __init__(self, file: FileIO, end: int, previous: bytes, place: Path, full: Full) -> None:
         self._file, self._end, self._previous = file, end, previous
         self._place, self.full = place, full
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._under_way: Future[tuple[bytes, bytes, bool]] | None = None
 
     def append(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
         """Durable when it returns. The time (ms since 1970) is added."""
+        self.start(kind, meta, arrays)
+        self.settle()
+
+    def start(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Begin to append on a thread, which nobody shall change `arrays` under; what was started before is settled."""
+        self.settle()
         meta = {"time": time.time_ns() // 1_000_000, **meta}
-        record, found = frames.encode(self._previous, kind, meta, arrays or {})
-        crash.reach("append.before")
-        when_there_is_room(lambda: self._write(record), self._place, self.full)
-        crash.reach("append.durable")
+        self._under_way = self._thread.submit(self._put, kind, meta, arrays or {})
+
+    def settle(self) -> None:
+        """Wait until what was started is durable, and while the disk is full."""
+        if self._under_way is None:
+            return
+        record, found, written = self._under_way.result()
+        self._under_way = None
+        if not written:
+            when_there_is_room(lambda: self._write(record), self._place, self.full)
         self._end += len(record)
         self._previous = found
+
+    def _put(self, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[bytes, bytes, bool]:
+        """(record, its hash, whether it could be written)"""
+        record, found = frames.encode(self._previous, kind, meta, arrays)
+        crash.reach("append.before")
+        try:
+            self._write(record)
+        except OSError:
+            return record, found, False
+        return record, found, True
 
     def _write(self, record: bytes) -> None:
         """The whole record, or (on an error) nothing of it."""
@@ -47,11 +75,14 @@ class Journal:
                 left = left[self._file.write(left) :]
             crash.reach("append.unsynced")
             os.fdatasync(self._file.fileno())
+            crash.reach("append.durable")
         except OSError:
             os.ftruncate(self._file.fileno(), self._end)
             raise
 
     def close(self) -> None:
+        """What was started is written first, if it can be."""
+        self._thread.shutdown()
         self._file.close()
 
 

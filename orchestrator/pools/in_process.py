@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orchestrator.core.worker import Worker
@@ -36,6 +37,12 @@ class InProcessPool:
     def gather(self, reports: list[Any]) -> list[Any]:
         """The reports, in any order: nothing may depend on it."""
         return reports if self._shuffle is None else self._shuffle.sample(reports, len(reports))
+
+    def before_devices(self, settle: Callable[[], None]) -> bool:
+        """They will call it."""
+        for worker in self._workers:
+            worker.settle = settle
+        return True
 
     def close(self) -> None:
         for worker in self._workers:

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,10 @@ class RayPool:
         found = _get(reports)
         self.wire_bytes += payload_bytes(found)
         return found
+
+    def before_devices(self, settle: Callable[[], None]) -> bool:
+        """They are processes of their own, and cannot."""
+        return False
 
     def close(self) -> None:
         """Make the devices safe, as far as their workers live; the actors belong to the cluster."""

@@ -14,7 +14,7 @@ from orchestrator.tracking.exporter import Busy, Exporter
 if TYPE_CHECKING:
     from orchestrator.tracking.store import Store
 
-EVERY_S = 2.0
+EVERY_S = 5.0
 LONGEST_S = 30.0  # between two attempts at a store that fails
 LAST_S = 20.0  # for the last round
 LOG = "tracking.log"

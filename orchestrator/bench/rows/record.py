@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.bench.row import Part, Row, ours
 
-STEPS, MS, PAIRS = 200, 20.0, 15
+STEPS, MS, PAIRS = 800, 20.0, 15
 ROW = Row(
     "record",
     "Time of a step of about 20 ms with journal, ledger and tracking, in units of the same loop in memory: the upper "
