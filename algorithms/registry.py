@@ -22,13 +22,7 @@ METHODS = {
 
 def names() -> list[str]:
     """Every known name; nothing is imported."""
-    return [*METHODS, *_others()]
-
-
-@cache
-def _others() -> tuple[str, ...]:
-    """Names of other packages; all that are installed are looked through."""
-    return tuple(e.name for e in entry_points(group=GROUP) if e.name not in METHODS)
+    return [*METHODS, *(e.name for e in entry_points(group=GROUP) if e.name not in METHODS)]
 
 
 @cache

@@ -17,13 +17,7 @@ SUBSTRATES = {
 
 def names() -> list[str]:
     """Every known name; nothing is imported."""
-    return [*SUBSTRATES, *_others()]
-
-
-@cache
-def _others() -> tuple[str, ...]:
-    """Names of other packages; all that are installed are looked through."""
-    return tuple(e.name for e in entry_points(group=GROUP) if e.name not in SUBSTRATES)
+    return [*SUBSTRATES, *(e.name for e in entry_points(group=GROUP) if e.name not in SUBSTRATES)]
 
 
 @cache
