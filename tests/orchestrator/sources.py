@@ -105,7 +105,7 @@ def sources():
     """The valid run files, by name."""
     found = {path.name: path.read_text() for path in sorted((ROOT / "examples").glob("*.toml"))}
     if not os.environ.get("PNN_DATA"):
-        del found["mnist-oscillators.toml"]
+        found = {name: text for name, text in found.items() if not name.startswith("mnist-")}
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     found["readme.toml"] = next(block for block in blocks if "[data]" in block and "[fleet]" in block)
     return {**found, "rich.toml": RICH, "small.toml": SMALL}
