@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.core import keys, ledger, records, spans, task
+from orchestrator.core import keys, ledger, pulling, records, spans, task
 from orchestrator.core.history import Live, Point, Told
 from orchestrator.core.layout import Lane, Layout
 from orchestrator.core.plan import Plan, build
@@ -142,7 +142,9 @@ class Coordinator:
         if self.log:
             finite = loss if loss is None or math.isfinite(loss) else None
             meta = {"step": step, "loss": finite, "wall_s": round(wall_s, 6), "wire_bytes": wire_bytes}
-            self.log.start("step", {**meta, "account": ledger.write(account)}, records.pack(evidence))
+            late, who = pulling.told(self.plan, reports)
+            meta |= {**late, "account": ledger.write(account)}
+            self.log.start("step", meta, records.pack(evidence) | who)
         told = self.told
         told.steps, told.wall_s = step + 1, wall_s
         told.ledger.take("train", account)

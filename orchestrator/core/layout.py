@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.core.plan import Plan
+from orchestrator.core.pulling import lots, pulls
 from orchestrator.core.work import Call, Work, all_work
 
 
@@ -82,4 +83,5 @@ class Layout:
     def work(self, lane: Lane, call: Call) -> list[Work]:
         """What a lane does in a call."""
         lanes = len(self.lanes)
-        return [w for w in all_work(self.plan, call) if w.item.number % lanes == lane.index]
+        mine = [w for w in all_work(self.plan, call) if w.item.number % lanes == lane.index]
+        return lots(mine) if pulls(self.plan, call) else mine
