@@ -282,7 +282,8 @@ class Coordinator:
     def _reduce(self, reports: list[Report]) -> dict[int, dict[int, Any]]:
         """Evidence of a step by group and copy, summed in the order of the items."""
         evidence = {}
-        for group, items in zip(self.plan.groups, self.plan.items, strict=True):
+        for group in self.plan.groups:
+            items = self.layout.items(group)
             if group.algorithm.evidence == "losses":
                 means = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
                 evidence[group.index] = records.reduce_losses(self.plan, items, means, len(group.passes))

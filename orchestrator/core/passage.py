@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, pulling, records, spans, task
+from orchestrator.core import kernels, keys, records, spans, task
 from orchestrator.core.layout import Segment
 from orchestrator.core.plan import Plan
 from orchestrator.core.shards import Shards
@@ -182,7 +182,7 @@ class Passage:
         y = self._batch(call, work).y
         if call.purpose == keys.TRAIN:
             if work.group.algorithm.signal == "losses":
-                report.losses |= pulling.losses(work, records.loss_mean(task.losses(h, y)))
+                report.losses[work.name] = records.loss_mean(task.losses(h, y))
             elif work.group.algorithm.signal == "error":
                 self.errors[work.name] = task.error(h, y)
             return
