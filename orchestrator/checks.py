@@ -129,10 +129,10 @@ def _driver_problems(stage: Stage, at: Where) -> list[Problem]:
         return [Problem((*at, "name"), name, wrong, allowed=[*known, "package.module:Class"])]
     if not hasattr(cls, "__dataclass_fields__"):
         return []
-    found = options_problems(cls, options, at, ["name", "chips"])
+    wrongs = options_problems(cls, options, at, ["name", "chips"])
     for i, chip in enumerate(stage.driver.chips):
-        found += options_problems(cls, chip.options, (*at, "chips", i), ["replica"])
-    return found
+        wrongs += options_problems(cls, chip.options, (*at, "chips", i), ["replica"])
+    return wrongs
 
 
 def _data_problems(data: Data) -> list[Problem]:

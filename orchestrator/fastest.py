@@ -36,9 +36,9 @@ def mode_problems(plan: Plan, network: Where, method: Where) -> list[Problem]:
         allowed = "one stage with a driver, others digital"
         found.append(Problem((*network, hosted[1], "driver"), None, wrong, allowed=allowed, unknown=True, given=given))
     if len(plan.groups) > 1:
-        wrong, at = "cannot be in mode fastest: its groups would wait for each other", plan.groups[1].first
+        wrong, second = "cannot be in mode fastest: its groups would wait for each other", plan.groups[1].first
         allowed = "one method for all stages"
-        found.append(Problem((*network, at, "method"), None, wrong, allowed=allowed, unknown=True, given=given))
+        found.append(Problem((*network, second, "method"), None, wrong, allowed=allowed, unknown=True, given=given))
     if not hosted:
         allowed = ["deterministic"]
         found.append(Problem(MODE, run.train.mode, "is for instruments, and no stage has a driver", allowed=allowed))

@@ -45,7 +45,7 @@ class Method(Open):
 
 
 class Chip(Open):
-    """One chip that is driven otherwise: further keys are options of its driver, in the place of those of the others."""
+    """One chip that is driven otherwise: further keys are options of its driver, in place of those of the others."""
 
     replica: Annotated[int, Field(ge=0, lt=4096)]
 

@@ -21,6 +21,7 @@ import numpy as np
 from physics import contracts
 from physics.contracts import DeviceError, Disconnected, Fitting, Identity, Reading, Request
 from physics.drivers.host import GO, HALT
+from physics.drivers.queue import Answer
 from physics.drivers.shared import Memory
 
 HOME = Path(__file__).resolve().parents[1]
@@ -194,8 +195,10 @@ class PullingDevices(HostedDevice):
 
     def collect(self) -> Reading:
         request = self._asked.popleft()
-        v, who, *counted, dropped = self._receive()
-        return Reading(v, request.versions, request.requests, *counted, who=who, dropped=dropped)
+        a = Answer(*self._receive())
+        counted = a.writes, a.passes, a.calls, a.seconds, a.joules
+        names = request.versions, request.requests
+        return Reading(a.v, *names, *counted, "modelled", who=a.who, dropped=a.dropped)
 
     def rest(self) -> None:
         """Each device is told by itself."""

@@ -143,8 +143,7 @@ class Coordinator:
             finite = loss if loss is None or math.isfinite(loss) else None
             meta = {"step": step, "loss": finite, "wall_s": round(wall_s, 6), "wire_bytes": wire_bytes}
             late, who = pulling.told(self.plan, reports)
-            meta |= {**late, "account": ledger.write(account)}
-            self.log.start("step", meta, records.pack(evidence) | who)
+            self.log.start("step", {**meta, **late, "account": ledger.write(account)}, records.pack(evidence) | who)
         told = self.told
         told.steps, told.wall_s = step + 1, wall_s
         told.ledger.take("train", account)

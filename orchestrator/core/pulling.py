@@ -1,4 +1,4 @@
-"""Mode `fastest`: the items of a step are a queue, and whichever chip is idle takes the next (`physics/drivers/queue.py`).
+"""Mode `fastest`: the items of a step are a queue, and an idle chip takes the next (`physics/drivers/queue.py`).
 
 To the passage the items of a lane are one LOT: an item with the rows of all, whose device is the queue of the host. Who
 answered each item goes into the record of the step.
@@ -49,7 +49,7 @@ def pulled(work: Work, reading: Reading) -> Pulled:
 
 
 def told(plan: Plan, reports: list[Report]) -> tuple[dict[str, int], dict[str, np.ndarray]]:
-    """For the record of a step: passes that were dropped, and who answered, int32 [items]; nothing in the other mode."""
+    """For the record of a step: passes that were dropped; who answered, int32 [items]. In the other mode nothing."""
     if not plan.pulls:
         return {}, {}
     who, dropped = np.full(len(plan.items[0]), -1, np.int32), 0

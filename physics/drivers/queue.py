@@ -1,4 +1,4 @@
-"""The queue from which the devices of a host pull: an idle one takes the next piece, the first answer to a piece counts.
+"""The queue from which the devices of a host pull: an idle one takes the next piece, the first answer counts.
 
 A LOT is one request whose rows are cut into pieces; there is one at a time. When all its pieces are given out, an idle
 device is given again what is out for the longest, if that is longer than such a piece takes on the device itself, twice
@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,7 +73,6 @@ class Answer(NamedTuple):
     calls: int
     seconds: float | None
     joules: float | None
-    source: str
     dropped: int  # of the passes
 
 
@@ -115,7 +114,6 @@ class Queue:
             sum(r.calls for r in made),
             _sum([r.seconds for r in made]),
             _sum([r.joules for r in made]),
-            made[0].source,
             sum(r.passes for r in late),
         )
 

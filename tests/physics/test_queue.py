@@ -61,7 +61,14 @@ def test_pieces_in_order_and_the_answer_in_rows(asked):
         queue.answered(device, some, reading(some))
     found = wait()
     assert found.who == (5, 6, 7) and found.v.ravel().tolist() == list(range(6))
-    assert (found.writes, found.passes, found.calls, found.seconds, found.joules, found.dropped) == (6, 6, 6, 3, None, 0)
+    assert (found.writes, found.passes, found.calls, found.seconds, found.joules, found.dropped) == (
+        6,
+        6,
+        6,
+        3,
+        None,
+        0,
+    )
 
 
 def test_an_idle_device_gets_what_is_out_for_the_longest_and_the_first_answer_counts(asked):
