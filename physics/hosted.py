@@ -196,9 +196,19 @@ class PullingDevices(HostedDevice):
     def collect(self) -> Reading:
         request = self._asked.popleft()
         a = Answer(*self._receive())
-        counted = a.writes, a.passes, a.calls, a.seconds, a.joules
-        names = request.versions, request.requests
-        return Reading(a.v, *names, *counted, "modelled", who=a.who, dropped=a.dropped)
+        return Reading(
+            a.v,
+            request.versions,
+            request.requests,
+            a.writes,
+            a.passes,
+            a.calls,
+            a.seconds,
+            a.joules,
+            "modelled",
+            who=a.who,
+            dropped=a.dropped,
+        )
 
     def rest(self) -> None:
         """Each device is told by itself."""

@@ -1,8 +1,8 @@
 """Measurements a second that count, of training steps on instruments of which some are much slower than the others.
 
 As with `device`, `devices` instruments that sleep hold tied replicas of one stage, 64 - 10; a step are `probes` of
-SPSA, each of two measurements with other parameters. The first `slow` of them take `factor` times as long. What is measured
-twice (`fastest`) counts once. One worker in this process, the instruments in a process of its host.
+SPSA, each of two measurements with other parameters. The first `slow` of them take `factor` times as long. What is
+measured twice (`fastest`) counts once. One worker in this process, the instruments in a process of its host.
 """
 
 from __future__ import annotations
