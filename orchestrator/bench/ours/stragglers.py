@@ -16,7 +16,7 @@ from orchestrator.bench.serve import Round
 from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
 
-ROWS = 2  # that a device takes at once: one probe
+ROWS = 4  # that a device takes at once: two probes
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
