@@ -50,7 +50,7 @@ class Lot:
     def arguments(self, piece: int) -> tuple:
         """Of `DrivenDevice.measure`. Copied: the worker fills its memory anew when the lot is over."""
         lo, hi = self.pieces[piece]
-        written = {k: (v[lo:hi] if len(v) > 1 else v).copy() for k, v in self.written.items()}
+        written = {k: _copied(v[lo:hi] if len(v) > 1 else v) for k, v in self.written.items()}
         x = self.x[lo:hi] if len(self.x) > 1 else self.x
         return written, x, self.versions[lo:hi], self.requests[lo:hi], *self.about
 
@@ -200,6 +200,11 @@ def pull(number: int, device: DrivenDevice, alone: threading.Lock, queue: Queue)
             queue.failed(number, taken, kind(f"{device.identity.serial}: {told(error)}"))
         else:
             queue.answered(number, taken, reading)
+
+
+def _copied(value: np.ndarray) -> np.ndarray:
+    """By a way on which no other thread gets the interpreter, as numpy's copy would let it: the queue is locked."""
+    return np.frombuffer(value.tobytes(), value.dtype).reshape(value.shape)
 
 
 def _sum(values: list[float | None]) -> float | None:
