@@ -169,6 +169,21 @@ def test_an_evaluation_waits_for_every_chip(gated):
     pool.close()
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_host_ends_while_a_chip_is_busy_with_what_nobody_needs(gated, dies):
+    log = gated.with_name("log")
+    driver = {"name": "gates:Gated", "log": str(log)}
+    coordinator, _, pool = stepping(Run.build(tree(driver=driver, chips=[{"replica": 3, "measure_s": 0.5}])))
+    coordinator.step(0)
+    host = pool._workers[0].shards.host
+    if dies:  # what a host sees of the death of its worker
+        host.close()
+    else:
+        pool.close()
+    assert host._process.wait(10) == 0
+    assert set(log.read_text().split("\n")) >= {f"chip {i}.0.0" for i in range(4)}
+
+
 def test_an_error_has_its_place_and_leaves_the_others_safe(gated):
     jams, log = gated.with_name("jams"), gated.with_name("log")
     driver = {"name": "gates:Gated", "log": str(log)}
