@@ -16,6 +16,7 @@ from algorithms import registry as methods
 from orchestrator.core.plan import Group, Plan, StagePlan, build, shapes
 from orchestrator.core.task import dataset
 from orchestrator.data import LOADERS, Dataset
+from orchestrator.fastest import chip_problems, mode_problems
 from orchestrator.fits import memory_problems, work_problems
 from orchestrator.options import option_names, options_problems
 from orchestrator.places import elsewhere
@@ -126,7 +127,12 @@ def _driver_problems(stage: Stage, at: Where) -> list[Problem]:
         known = drivers.names()
         wrong = "is not a driver" if isinstance(error, KeyError) else f"cannot be loaded: {error}"
         return [Problem((*at, "name"), name, wrong, allowed=[*known, "package.module:Class"])]
-    return options_problems(cls, options, at, ["name"]) if hasattr(cls, "__dataclass_fields__") else []
+    if not hasattr(cls, "__dataclass_fields__"):
+        return []
+    wrongs = options_problems(cls, options, at, ["name", "chips"])
+    for i, chip in enumerate(stage.driver.chips):
+        wrongs += options_problems(cls, chip.options, (*at, "chips", i), ["replica"])
+    return wrongs
 
 
 def _data_problems(data: Data) -> list[Problem]:
@@ -180,7 +186,7 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
         plan = build(run, data.x_train.shape[1], data.n_classes)
     except Exception as error:  # whatever a plug-in raises
         return [_unbuilt(run, data, where, error)]
-    found = []
+    found = chip_problems(run, where) + mode_problems(plan, where, base or ("method",))
     if not any(s.trained for s in plan.stages):
         found.append(Problem(where, None, "has no trained stage", allowed="trained = true in one", unknown=True))
     for group in plan.groups:

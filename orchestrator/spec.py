@@ -44,10 +44,20 @@ class Method(Open):
     schedule: Literal["constant", "cosine"] = "constant"
 
 
+class Chip(Open):
+    """One chip that is driven otherwise: further keys are options of its driver, in place of those of the others."""
+
+    replica: Annotated[int, Field(ge=0, lt=4096)]
+
+
 class Driver(Open):
-    """Who drives an instrument: a driver by name, or `package.module:Class`; further keys are its options."""
+    """Who drives an instrument: a driver by name, or `package.module:Class`; further keys are its options.
+
+    chips: options that are others on some chips, as an address is.
+    """
 
     name: str
+    chips: tuple[Chip, ...] = ()
 
 
 class Stage(Open):
@@ -95,7 +105,8 @@ class Train(Strict):
     """Steps and batches. rows and chunk: how many rows and samples one device call holds (they fix the bits).
 
     evaluate_every: steps between points of the curve (None: ten points). placement: what workers divide among them:
-    whole networks on clones, stages, or tiles.
+    whole networks on clones, stages, or tiles. mode: who measures what: the plan says it (deterministic), or tied chips
+    that are instruments take the next rows as they become idle, and the record says who it was (fastest).
     """
 
     steps: Positive = 100
@@ -107,6 +118,7 @@ class Train(Strict):
     evaluate_samples: Positive | None = None
     evaluate_chunk: Positive = 256
     placement: Literal["clones", "stages", "tiles"] = "clones"
+    mode: Literal["deterministic", "fastest"] = "deterministic"
 
 
 class Journal(Strict):

@@ -152,6 +152,7 @@ class Request:
     clones of a chip are told it, for the chip's history is one, whichever clone answers. Inputs beyond `samples`
     only pad the batch to its fixed size: they are not counted. `written`: what the rows write, as numpy arrays
     [1 or rows, ...], for devices that make no directions themselves; else it follows from `params` and `delta`.
+    `pieces`: rows lo..hi that go to one device, for devices that pull.
     """
 
     params: Tree
@@ -166,6 +167,7 @@ class Request:
     delta: Delta | None = None
     deadline_s: float | None = None
     written: Tree | None = None
+    pieces: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class Reading:
 
     v: [rows, batch, n_out]. `passes` counts samples through THIS device, `calls` batches, `seconds` the device's
     own clock; `seconds` and `joules` are None where there is no source. `source`: counted by a meter or by a model.
+    Of devices that pull: `who` answered each piece, and how many of the `passes` were made for answers that came too
+    late and were dropped; all that was made is counted, when it comes.
     """
 
     v: Array
@@ -186,6 +190,8 @@ class Reading:
     joules: float | None
     source: Literal["measured", "modelled"]
     flags: frozenset[str] = field(default_factory=frozenset)
+    who: tuple[int, ...] = ()
+    dropped: int = 0
 
 
 class Device(Protocol):

@@ -111,6 +111,11 @@ class DrivenDevice:
         return []
 
 
+def told(error: Exception) -> str:
+    """What is said of an error of a driver."""
+    return str(error) if isinstance(error, DeviceError) else f"the driver failed with {error!r}."
+
+
 def _at(written: Tree | list[Tree], r: int) -> Tree:
     """Row r."""
     if isinstance(written, list):

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from physics import contracts
-from physics.contracts import DeviceError, Disconnected, Fitting, Reading, Request
+from physics.contracts import DeviceError, Disconnected, Fitting, Identity, Reading, Request
 from physics.drivers.host import GO, HALT
+from physics.drivers.queue import Answer
 from physics.drivers.shared import Memory
 
 HOME = Path(__file__).resolve().parents[1]
@@ -37,18 +38,22 @@ class Instrument(NamedTuple):
 
 
 class Host:
-    """The process; `devices` in the order of the instruments. Raises a `DeviceError` if one cannot be opened."""
+    """The process; `devices` in the order of the instruments. Raises a `DeviceError` if one cannot be opened.
 
-    def __init__(self, instruments: list[Instrument]) -> None:
-        pairs = [socket.socketpair() for _ in range(len(instruments) + 1)]
+    pulls: there is a `queue` as well, a device for which whichever of them is idle measures.
+    """
+
+    def __init__(self, instruments: list[Instrument], pulls: bool = False) -> None:
+        pairs = [socket.socketpair() for _ in range(len(instruments) + 1 + pulls)]
         for pair in pairs:
             for end in pair:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self.memory = Memory()
         numbers = [theirs.fileno() for _, theirs in pairs]
+        words = [self.memory.number, *numbers[: 1 + pulls], *([] if pulls else [-1]), *numbers[1 + pulls :]]
         path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "physics.drivers.host", str(self.memory.number), *map(str, numbers)],
+            [sys.executable, "-P", "-m", "physics.drivers.host", *map(str, words)],
             pass_fds=[*numbers, *([self.memory.number] if self.memory.number >= 0 else [])],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -56,6 +61,7 @@ class Host:
         for _, theirs in pairs:
             theirs.close()
         self._control, *connections = (Connection(ours.detach()) for ours, _ in pairs)
+        self.queue = PullingDevices(connections.pop(0), self.memory) if pulls else None
         made = zip(connections, instruments, strict=True)
         self.devices = [HostedDevice(connection, instrument, self.memory) for connection, instrument in made]
         try:
@@ -64,6 +70,11 @@ class Host:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def channels(self) -> list[HostedDevice]:
+        """All that answers requests."""
+        return [*self.devices, *([self.queue] if self.queue else [])]
 
     def halt(self) -> None:
         """Nothing more is measured: what was submitted is refused, and devices that are halted come to rest."""
@@ -75,7 +86,7 @@ class Host:
 
     def close(self) -> None:
         """Every device to rest; the process ends."""
-        for connection in (self._control, *(device.connection for device in self.devices)):
+        for connection in (self._control, *(channel.connection for channel in self.channels)):
             connection.close()
         self.memory.close()
         try:
@@ -95,11 +106,14 @@ class HostedDevice:
     """A driver in the process of a host. What it is asked is answered in order."""
 
     def __init__(self, connection: Connection, instrument: Instrument, memory: Memory) -> None:
+        self._connect(connection, memory, instrument.fitting.serial)
+        self._send(("open", instrument.driver, dict(instrument.options), instrument.fitting))
+
+    def _connect(self, connection: Connection, memory: Memory, serial: str) -> None:
         self.connection = connection
         self._memory = memory
-        self._serial = instrument.fitting.serial
+        self._serial = serial
         self._asked: deque[Request] = deque()
-        self._send(("open", instrument.driver, dict(instrument.options), instrument.fitting))
 
     @property
     def asked(self) -> int:
@@ -112,11 +126,15 @@ class HostedDevice:
 
     def submit(self, request: Request) -> None:
         """Hand a request over; it must say what is written. Waits only if the device has more to read than fits."""
+        self._send(("measure", *self._plain(request)))
+        self._asked.append(request)
+
+    def _plain(self, request: Request) -> tuple:
+        """As the arguments of `DrivenDevice.measure`, arrays in the memory by their place."""
         written = request.written if request.written is not None else _alike(request.params)
         written = {name: self._memory.find(value) or value for name, value in written.items()}
         names = request.versions, request.requests, request.first_sample, request.samples
-        self._send(("measure", written, np.asarray(request.x), *names, request.deadline_s))
-        self._asked.append(request)
+        return written, np.asarray(request.x), *names, request.deadline_s
 
     def collect(self) -> Reading:
         """The answer to the first request that has none. Raises its `DeviceError`."""
@@ -159,6 +177,44 @@ class HostedDevice:
 
     def _gone(self) -> Disconnected:
         return Disconnected(f"{self._serial}: the process that drives it is gone.")
+
+
+class PullingDevices(HostedDevice):
+    """The devices of a host, as one: whichever is idle measures the next piece of a request (`physics.drivers.queue`).
+
+    Its readings count all that the devices did since the last one.
+    """
+
+    def __init__(self, connection: Connection, memory: Memory) -> None:
+        self._connect(connection, memory, "the devices that pull")
+        self.identity = Identity("queue of a host", self._serial)
+
+    def submit(self, request: Request) -> None:
+        self._send((*self._plain(request), request.pieces))
+        self._asked.append(request)
+
+    def collect(self) -> Reading:
+        request = self._asked.popleft()
+        a = Answer(*self._receive())
+        return Reading(
+            a.v,
+            request.versions,
+            request.requests,
+            a.writes,
+            a.passes,
+            a.calls,
+            a.seconds,
+            a.joules,
+            "modelled",
+            who=a.who,
+            dropped=a.dropped,
+        )
+
+    def rest(self) -> None:
+        """Each device is told by itself."""
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
 
 
 def _alike(params: Any) -> dict[str, np.ndarray]:

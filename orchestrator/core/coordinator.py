@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orchestrator.core import keys, ledger, records, spans, task
+from orchestrator.core import keys, ledger, pulling, records, spans, task
 from orchestrator.core.history import Live, Point, Told
 from orchestrator.core.layout import Lane, Layout
 from orchestrator.core.plan import Plan, build
@@ -142,7 +142,8 @@ class Coordinator:
         if self.log:
             finite = loss if loss is None or math.isfinite(loss) else None
             meta = {"step": step, "loss": finite, "wall_s": round(wall_s, 6), "wire_bytes": wire_bytes}
-            self.log.start("step", {**meta, "account": ledger.write(account)}, records.pack(evidence))
+            late, who = pulling.told(self.plan, reports)
+            self.log.start("step", {**meta, **late, "account": ledger.write(account)}, records.pack(evidence) | who)
         told = self.told
         told.steps, told.wall_s = step + 1, wall_s
         told.ledger.take("train", account)
@@ -280,7 +281,8 @@ class Coordinator:
     def _reduce(self, reports: list[Report]) -> dict[int, dict[int, Any]]:
         """Evidence of a step by group and copy, summed in the order of the items."""
         evidence = {}
-        for group, items in zip(self.plan.groups, self.plan.items, strict=True):
+        for group in self.plan.groups:
+            items = self.layout.items(group)
             if group.algorithm.evidence == "losses":
                 means = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
                 evidence[group.index] = records.reduce_losses(self.plan, items, means, len(group.passes))

@@ -7,8 +7,11 @@ A LANE is a set of workers that hold one whole network between them; lanes are c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from orchestrator.core.plan import Plan
+from orchestrator.core import keys
+from orchestrator.core.plan import Group, Item, Plan
+from orchestrator.core.pulling import lots
 from orchestrator.core.work import Call, Work, all_work
 
 
@@ -44,7 +47,7 @@ class Layout:
     plan: Plan
     workers: int
 
-    @property
+    @cached_property
     def lanes(self) -> tuple[Lane, ...]:
         width = min(self.workers, self._split)
         starts = range(0, self.workers, width)
@@ -81,5 +84,21 @@ class Layout:
 
     def work(self, lane: Lane, call: Call) -> list[Work]:
         """What a lane does in a call."""
+        return self._training[lane.index] if call.purpose == keys.TRAIN else self._part(lane, call)
+
+    def items(self, group: Group) -> tuple[Item, ...]:
+        """What is reported of a group in a step: its items, or lots of them."""
+        if not self.plan.pulls:
+            return self.plan.items[group.index]
+        return tuple(work.item for mine in self._training for work in mine)
+
+    def _part(self, lane: Lane, call: Call) -> list[Work]:
         lanes = len(self.lanes)
         return [w for w in all_work(self.plan, call) if w.item.number % lanes == lane.index]
+
+    @cached_property
+    def _training(self) -> tuple[list[Work], ...]:
+        """By lane; the same in every step."""
+        step = Call(0, keys.TRAIN, None)
+        every = [self._part(lane, step) for lane in self.lanes]
+        return tuple(lots(mine) if self.plan.pulls else mine for mine in every)

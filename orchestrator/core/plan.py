@@ -21,7 +21,7 @@ from physics import registry as substrates
 from physics.contracts import EXACT, Model
 
 if TYPE_CHECKING:
-    from orchestrator.spec import Run, Stage
+    from orchestrator.spec import Driver, Run, Stage
 
 
 class Item(NamedTuple):
@@ -32,6 +32,18 @@ class Item(NamedTuple):
     rows: tuple[int, ...]
     lo: int
     hi: int
+
+
+class Instruments(NamedTuple):
+    """A driver by name, its options, and those that are others on some chips."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+    chips: tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]
+
+    def on(self, replica: int) -> dict[str, Any]:
+        """The options on one chip."""
+        return {**dict(self.options), **dict(dict(self.chips).get(replica, ()))}
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class StagePlan:
     trained: bool
     driven: bool
     group: int
-    driver: tuple[str, tuple[tuple[str, Any], ...]] | None = None  # name and options of one that needs no JAX
+    driver: Instruments | None = None  # if it needs no JAX
 
     @property
     def hosted(self) -> bool:
@@ -112,6 +124,11 @@ class Plan:
     @property
     def copies(self) -> int:
         return self.replicas if self.run.fleet.share == "own" else 1
+
+    @property
+    def pulls(self) -> bool:
+        """Whether chips take the items of a step as they become idle, whatever replica an item names."""
+        return self.run.train.mode == "fastest"
 
     @cached_property
     def items(self) -> tuple[tuple[Item, ...], ...]:
@@ -256,6 +273,11 @@ def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:
     else:
         tiles = tuple(model(hi - lo, spec.size) for lo, hi in slices)
     driven = spec.device == "driven"
-    driver = (spec.driver.name, tuple(sorted(spec.driver.options.items()))) if driven and spec.driver else None
+    driver = _instruments(spec.driver) if driven and spec.driver else None
     how = spec.tile_by, spec.encode, spec.trained, driven, group, driver
     return StagePlan(i, n_in, spec.size, whole, tiles, slices, *how)
+
+
+def _instruments(spec: Driver) -> Instruments:
+    chips = tuple((chip.replica, tuple(sorted(chip.options.items()))) for chip in spec.chips)
+    return Instruments(spec.name, tuple(sorted(spec.options.items())), chips)

@@ -13,6 +13,7 @@ from orchestrator.core import kernels, keys, spans
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
 from orchestrator.core.plan import Plan, sides
+from orchestrator.core.pulling import Pulled, pieces, pulled
 from orchestrator.core.records import Record
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Work, all_work
@@ -55,7 +56,8 @@ class Shards:
         self.tiles = {(c, s, t): Tile(plan, c, s, t) for c in range(plan.copies) for s, t in hosted}
         names = [(r, s, t) for r in range(plan.replicas) for s, t in hosted]
         apart = [name for name in names if plan.stages[name[1]].hosted]
-        self.host = Host([_instrument(plan, *name) for name in apart]) if apart else None
+        self.host = Host([_instrument(plan, *name) for name in apart], plan.pulls) if apart else None
+        self.pulled: Pulled | None = None
         there: dict[tuple, Device] = dict(zip(apart, self.host.devices, strict=True)) if self.host else {}
         self.devices: dict[tuple, Device] = {n: there[n] if n in there else _device(plan, *n) for n in names}
         self._writes = Writes(plan, self.host.memory if self.host else None)
@@ -149,15 +151,24 @@ class Shards:
             with spans.span(spans.PHYSICS, f"twin of network[{stage}]"):
                 return spans.ready(self._respond_twin(call, work, stage, t, x)), None
         make = self._hosted_request if plan.stages[stage].hosted else self._request
-        device, request = self.devices[(item.replica, stage, t)], make(call, work, stage, t, x, rows, perturbed, which)
+        device, request = self._device(work, stage, t), make(call, work, stage, t, x, rows, perturbed, which)
         try:
             (reading,) = yield [Ask(device, request, f"network[{stage}]")]
         except DeviceError as error:
             part = f", tile {t}" if len(plan.stages[stage].tiles) > 1 else ""
-            where = f"network[{stage}], chip {item.replica}{part}, step {call.step}"
+            chip = "" if work.parts else f", chip {item.replica}{part}"  # who pulls is told by the error
+            where = f"network[{stage}]{chip}, step {call.step}"
             raise type(error)(f"{where}: {error} {error.remedy}") from error
         did = reading.calls, reading.writes, exact(reading.seconds), exact(reading.joules)
-        return reading.v, Entry(Fraction(samples, tiles), *did)
+        if work.parts:
+            self.pulled = pulled(work, reading)
+        return reading.v, Entry(Fraction(samples + reading.dropped, tiles), *did)
+
+    def _device(self, work: Work, stage: int, t: int) -> Device:
+        if work.parts:
+            assert self.host is not None and self.host.queue is not None
+            return self.host.queue
+        return self.devices[(work.item.replica, stage, t)]
 
     def _request(
         self, call: Call, work: Work, stage: int, t: int, x: Array, rows: Rows, perturbed: bool, which: slice
@@ -194,6 +205,7 @@ class Shards:
             first_sample=work.item.lo,
             samples=work.item.hi - work.item.lo,
             written={k: v[which] if len(v) > 1 else v for k, v in written.items()},
+            pieces=pieces(work),
         )
 
     def _respond_twin(self, call: Call, work: Work, stage: int, t: int, x: Array) -> Array:
@@ -247,8 +259,8 @@ def _clock(plan: Plan, name: tuple[int, int, int]) -> Clock:
 def _instrument(plan: Plan, replica: int, stage: int, t: int) -> Instrument:
     spec, model = plan.stages[stage], plan.stages[stage].tiles[t]
     assert spec.driver is not None
-    name, options = spec.driver
-    return Instrument(name, dict(options), Fitting(model.ports, model.n_in, model.n_out, f"chip {replica}.{stage}.{t}"))
+    fitting = Fitting(model.ports, model.n_in, model.n_out, f"chip {replica}.{stage}.{t}")
+    return Instrument(spec.driver.name, spec.driver.on(replica), fitting)
 
 
 def _device(plan: Plan, replica: int, stage: int, t: int) -> Device:

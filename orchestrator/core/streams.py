@@ -75,10 +75,10 @@ class Streams:
         self._turn = threading.Condition()
         self._listens = False  # whether a thread does, for all
         self._failed: BaseException | None = None
-        self._waiting: dict[Device, deque[tuple[_Task, int]]] = {d: deque() for d in host.devices}
-        self._later: dict[Device, deque[Ask]] = {d: deque() for d in host.devices}
+        self._waiting: dict[Device, deque[tuple[_Task, int]]] = {d: deque() for d in host.channels}
+        self._later: dict[Device, deque[Ask]] = {d: deque() for d in host.channels}
         self._selector = selectors.DefaultSelector()
-        for device in host.devices:
+        for device in host.channels:
             self._selector.register(device.connection, selectors.EVENT_READ, device)
 
     def start(self, items: Iterable[Generator]) -> list[_Task]:

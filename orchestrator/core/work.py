@@ -12,6 +12,7 @@ from algorithms.contracts import Passes
 from orchestrator.core import keys, records
 from orchestrator.core.ledger import Entry
 from orchestrator.core.plan import Group, Item, Plan
+from orchestrator.core.pulling import Pulled
 
 Array = Any
 Name = tuple[int, int]  # (group, item)
@@ -27,11 +28,12 @@ class Call(NamedTuple):
 
 
 class Work(NamedTuple):
-    """One item of one group in one call."""
+    """One item of one group in one call. parts: the items that it stands for, if devices pull them."""
 
     group: Group
     passes: Passes
     item: Item
+    parts: tuple[Item, ...] = ()
 
     @property
     def name(self) -> Name:
@@ -64,6 +66,7 @@ class Report:
     gradients: dict[Name, dict] = field(default_factory=dict)  # {(stage, tile): summed over samples}
     correct: dict[Name, tuple[int, float]] = field(default_factory=dict)  # right answers, loss summed
     entries: list[Entry] = field(default_factory=list)  # summed before they are sent
+    pulled: Pulled | None = None
 
 
 def all_work(plan: Plan, call: Call) -> Iterator[Work]:

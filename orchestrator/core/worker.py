@@ -56,6 +56,7 @@ class Worker:
 
     def _done(self, segment: Segment, messages: dict[Name, Message], report: Report) -> tuple[dict, Report]:
         report.entries = [ledger.total(report.entries)] if report.entries else []
+        report.pulled, self.shards.pulled = self.shards.pulled, None
         if segment.last <= len(self.plan.stages):
             return messages, report
         return {name: self.passage.errors[name] for name in messages if name in self.passage.errors}, report

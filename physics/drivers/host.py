@@ -1,9 +1,10 @@
 """The process that talks to instruments: one thread for each, no JAX. Started by `physics.hosted`, never by hand.
 
-    python -m physics.drivers.host MEMORY CONTROL DEVICE [DEVICE ...]     (numbers of inherited memory and sockets)
+    python -m physics.drivers.host MEMORY CONTROL QUEUE DEVICE [DEVICE ...]   (numbers of inherited memory and sockets)
 
 Each device has a socket of its own: what comes through it is done strictly in order, and answered in order. The process
 lives as long as its worker. When that is gone, by whatever death, every socket ends, and every device comes to rest.
+With a QUEUE (else -1), devices pull what comes through it as well, by a second thread for each device.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from physics.contracts import DeviceError, Refused
-from physics.driven import DrivenDevice
+from physics.contracts import Refused, Tree
+from physics.driven import DrivenDevice, told
 from physics.drivers import registry
+from physics.drivers.queue import Lot, Queue, pull
 from physics.drivers.shared import Place, View
 
 HALT, GO = b"H", b"G"
@@ -25,28 +27,39 @@ HALT, GO = b"H", b"G"
 def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):  # the worker is told, and says what is to be done
         signal.signal(signum, signal.SIG_IGN)
-    memory, *numbers = map(int, sys.argv[1:])
-    control, devices = Connection(numbers[0]), [Connection(number) for number in numbers[1:]]
-    halted = threading.Event()
-    threads = [threading.Thread(target=serve, args=(c, halted, View(memory))) for c in devices]
+    memory, control_number, queue_number, *numbers = map(int, sys.argv[1:])
+    control, halted = Connection(control_number), threading.Event()
+    queue = Queue() if queue_number >= 0 else None
+    about = [(i, Connection(number), halted, View(memory), queue) for i, number in enumerate(numbers)]
+    threads = [threading.Thread(target=serve, args=args) for args in about]
+    if queue:
+        threads.append(threading.Thread(target=give, args=(Connection(queue_number), View(memory), queue)))
     for thread in threads:
         thread.start()
     try:
         while True:
-            (halted.set if control.recv_bytes() == HALT else halted.clear)()
+            if control.recv_bytes() == HALT:
+                halted.set()
+                if queue:
+                    queue.halt()
+            else:
+                halted.clear()
             control.send_bytes(b"")
     except (EOFError, OSError):
         halted.set()
+        if queue:
+            queue.end()
     for thread in threads:
         thread.join()
 
 
-def serve(connection: Connection, halted: threading.Event, memory: View) -> None:
+def serve(number: int, connection: Connection, halted: threading.Event, memory: View, queue: Queue | None) -> None:
     """One device: (what to do, arguments) -> (None, answer) or (kind of error, message), until the other side ends.
 
     After an error other than a refusal, which changes nothing, the device is at rest before the answer is sent.
     """
     device: Any = None
+    alone, puller = threading.Lock(), None
     try:
         while True:
             what, *arguments = connection.recv()
@@ -55,28 +68,51 @@ def serve(connection: Connection, halted: threading.Event, memory: View) -> None
                     name, options, fitting = arguments
                     device = DrivenDevice(registry.load(name)(fitting, **options), halted.is_set)
                     answer: Any = device.identity
+                    if queue:
+                        puller = threading.Thread(target=pull, args=(number, device, alone, queue))
+                        puller.start()
                 elif what == "measure":
                     written, *names = arguments
-                    found = {k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}
-                    r = device.measure(found, *names)
+                    with alone:
+                        r = device.measure(_found(memory, written), *names)
                     answer = r.v, r.writes, r.seconds, r.joules, r.source
                 else:
-                    answer = device.rest()
+                    with alone:
+                        answer = device.rest()
             except Exception as error:
                 if device is not None and not isinstance(error, Refused):
-                    device.rest()
-                connection.send((type(error).__name__, _told(error)))
+                    with alone:
+                        device.rest()
+                connection.send((type(error).__name__, told(error)))
             else:
                 connection.send((None, answer))
     except (EOFError, OSError):
         pass
     finally:
+        if queue and puller:
+            queue.end()  # a socket ends when the worker is gone
+            puller.join()
         if device is not None:
             device.close()
 
 
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, DeviceError) else f"the driver failed with {error!r}."
+def give(connection: Connection, memory: View, queue: Queue) -> None:
+    """The lots of a worker, one after the other, to the queue from which devices pull."""
+    try:
+        while True:
+            written, *about = connection.recv()
+            try:
+                answer = queue.answer(Lot(_found(memory, written), *about))
+            except Exception as error:
+                connection.send((type(error).__name__, told(error)))
+            else:
+                connection.send((None, tuple(answer)))
+    except (EOFError, OSError):
+        pass
+
+
+def _found(memory: View, written: Tree) -> Tree:
+    return {k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from orchestrator import Run, folder
-from orchestrator.bench.ours import bare_devices, commit, device, es, growth, physics, record, start, unperturbed
+from orchestrator.bench.ours import (
+    bare_devices,
+    commit,
+    device,
+    es,
+    growth,
+    physics,
+    record,
+    start,
+    stragglers,
+    unperturbed,
+)
 from orchestrator.core.plan import build
 
 ROOT = Path(__file__).parents[3]
@@ -110,6 +121,14 @@ def test_devices_that_sleep(stages):
     program += f"print(json.dumps(side.setup({options!r})[1]()))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 0 < json.loads(done.stdout)["value"] < 1.05 * most
+
+
+@pytest.mark.parametrize("mode", ["fastest", "deterministic"])
+def test_some_devices_of_a_fleet_are_slower(mode):
+    options = {"devices": 3, "slow": 1, "factor": 30.0, "ms": 1.0, "probes": 12, "seconds": 0.1, "mode": mode}
+    _, measure = stragglers.setup(options)
+    waits = 24 / 3 * 0.030  # until the slow one has measured its part
+    assert 0 < measure()["value"] < (2.1e3 if mode == "fastest" else 24 / waits * 1.05)
 
 
 def test_some_bare_devices_are_slower():
