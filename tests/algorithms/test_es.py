@@ -58,7 +58,8 @@ def test_the_mean_of_many_estimates_is_the_gradient_and_a_wrong_sign_would_show(
 
 
 ranks = jax.jit(centred_ranks)
-LOSSES = st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=16).map(np.float32)
+# without numbers that XLA takes for 0 on CPUs
+LOSSES = st.lists(st.floats(-100, 100, width=32, allow_subnormal=False), min_size=2, max_size=16).map(np.float32)
 
 
 @given(LOSSES)
