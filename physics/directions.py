@@ -5,7 +5,9 @@ and `moved(w, c, lo)`, w + c times the rows from `lo` on. One of low rank has it
 `rank_scale`, for a b^T * rank_scale.
 A model that has a use for them may define, beside `decode`,
 
-    decode_rows(digital, direction, scale, v) -> h          for all rows of a request at once
+    decode_rows(digital, direction, scale, v, known=None) -> h          for all rows of a request at once
+    share(digital, direction, v) -> known          what all rows have in common of inputs that they share, and of each
+                                                   probe what its rows have: (tree, tree stacked over the probes)
 
 with `direction` stacked over the probes; rows next to each other share a probe. Other models are given arrays. Both
 ways agree but for rounding, which is tested for every substrate.
@@ -34,20 +36,31 @@ def along(params: Tree, scale: Array, direction: Tree) -> Tree:
     return jax.tree.map(lambda p, d: p + scale * dense(d), params, direction)
 
 
-def products(v: Array, W: Array, D: Any, scale: Array) -> Array:
+def shared(v: Array, W: Array, D: Any) -> tuple[Array, Array | None]:
+    """(v W [batch, m], v a of each probe [probes, batch, r] if D has factors) for v [1, batch, n]."""
+    return v[0] @ W, jnp.einsum("bn,pnr->pbr", v[0], D.a) if hasattr(D, "rank_scale") else None
+
+
+def products(v: Array, W: Array, D: Any, scale: Array, known: tuple[Array, Array | None] | None = None) -> Array:
     """v_r (W + scale_r D_r) for each row r, [rows, batch, m].
 
-    v: [1 or rows, batch, n]; W: [n, m]; D: leaf stacked over the probes, [probes, ...]; scale: [rows].
+    v: [1 or rows, batch, n]; W: [n, m]; D: leaf stacked over the probes, [probes, ...]; scale: [rows]. known: `shared`
+    of these, if v is [1, ...].
     """
     n, m = W.shape
     rows, batch, probes = scale.shape[0], v.shape[1], jax.tree.leaves(D)[0].shape[0]
     scales = scale.reshape(probes, -1, 1, 1)
-    if hasattr(D, "rank_scale"):
-        base = (v.reshape(-1, n) @ W).reshape(-1, v.shape[0] // probes or 1, batch, m)  # [probes or 1, sides or 1, ...]
-        return (base + scales * _low_rank(v, D, probes)).reshape(rows, batch, m)
     if v.shape[0] == 1:
-        moved = jax.lax.map(lambda d: _blocks(n, m, lambda lo, k: _cut(v[0], lo, k) @ _rows(d, lo, k)), D)
-        return (v[0] @ W + scales * moved[:, None]).reshape(rows, batch, m)
+        base, small = known or shared(v, W, D)
+        if small is not None:
+            moved = _outer(small[:, None], D)[:, 0]
+        else:
+            moved = jax.lax.map(lambda d: _blocks(n, m, lambda lo, k: _cut(v[0], lo, k) @ _rows(d, lo, k)), D)
+        return (base + scales * moved[:, None]).reshape(rows, batch, m)
+    v = v.reshape(probes, -1, batch, n)
+    if hasattr(D, "rank_scale"):
+        base = (v.reshape(-1, n) @ W).reshape(probes, -1, batch, m)
+        return (base + scales * _outer(jnp.einsum("psbn,pnr->psbr", v, D.a), D)).reshape(rows, batch, m)
 
     def probe(one: tuple[Array, Any, Array]) -> Array:
         v, d, scales = one
@@ -58,15 +71,11 @@ def products(v: Array, W: Array, D: Any, scale: Array) -> Array:
 
         return _blocks(n, m, block)
 
-    return jax.lax.map(probe, (v.reshape(probes, -1, batch, n), D, scales)).reshape(rows, batch, m)
+    return jax.lax.map(probe, (v, D, scales)).reshape(rows, batch, m)
 
 
-def _low_rank(v: Array, D: Any, probes: int) -> Array:
-    """v_r D_r, [probes, sides or 1, batch, m], through the factors."""
-    if v.shape[0] == 1:
-        small = jnp.einsum("bn,pnr->pbr", v[0], D.a)[:, None]
-    else:
-        small = jnp.einsum("psbn,pnr->psbr", v.reshape(probes, -1, *v.shape[1:]), D.a)
+def _outer(small: Array, D: Any) -> Array:
+    """v_r D_r, [probes, sides or 1, batch, m], from v a [probes, sides or 1, batch, r]."""
     small = small * D.rank_scale
     # written out, so that it is added to the base product in one pass over memory
     return sum(small[..., j, None] * D.b[:, None, None, :, j] for j in range(D.b.shape[-1]))

@@ -1,6 +1,7 @@
 """The compiled pieces of a step: what happens to one item in one stage. Their shapes are fixed by the run file.
 
-Stages are compiled one by one, never fused with a neighbour, so that a worker boundary changes no bit.
+Stages are compiled one by one, never fused with a neighbour, so that a worker boundary changes no bit;
+but see `chain`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Array = Any
 Tree = Any
 
 
-def _encode(how: str, h: Array) -> Array:
+def encoded(how: str, h: Array) -> Array:
+    """`encode`, for what is being compiled."""
     if how == "clip":
         return jnp.clip(h, -1.0, 1.0)
     if how == "peak":
@@ -35,7 +37,7 @@ def encode(how: str, h: Array) -> Array:
     return h if how == "none" else _compiled_encode(how, h)
 
 
-_compiled_encode = partial(jax.jit, static_argnums=0)(_encode)
+_compiled_encode = partial(jax.jit, static_argnums=0)(encoded)
 
 
 def split(delta: Delta | None) -> tuple[Any, tuple | None]:
@@ -61,7 +63,7 @@ def hand_down(stage: StagePlan, tile: int, h: Array, cot_x: Array) -> Array:
         cot_x = jnp.zeros((*cot_x.shape[:-1], stage.n_in), cot_x.dtype).at[..., lo:hi].set(cot_x)
     if stage.encode == "none":
         return cot_x
-    return jax.vjp(partial(_encode, stage.encode), jnp.broadcast_to(h, cot_x.shape))[1](cot_x)[0]
+    return jax.vjp(partial(encoded, stage.encode), jnp.broadcast_to(h, cot_x.shape))[1](cot_x)[0]
 
 
 def decode(model: Model, delta: Delta | None, digital: Tree, v: Array) -> Array:
@@ -71,8 +73,8 @@ def decode(model: Model, delta: Delta | None, digital: Tree, v: Array) -> Array:
     if not hasattr(model, "decode_rows"):
         return _decode_one_by_one(model, delta.direction, digital, delta.context, delta.probe, delta.scale, v)
     # made by a call of their own, for the compiler would work out each entry again wherever it is used
-    directions = _directions(delta.direction, delta.context, delta.probe[:: delta.sides])
-    return _decode_rows(model, digital, directions, delta.scale, v)
+    found = directions(delta.direction, delta.context, delta.probe[:: delta.sides])
+    return _decode_rows(model, digital, found, delta.scale, v)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -81,7 +83,7 @@ def _decode(model: Model, digital: Tree, v: Array) -> Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _directions(direction: Any, context: Tree, probes: Array) -> Tree:
+def directions(direction: Any, context: Tree, probes: Array) -> Tree:
     """Directions of the digital parameters, stacked; only matrices may stay lazy."""
 
     def small(leaf: Any) -> Any:
@@ -91,8 +93,8 @@ def _directions(direction: Any, context: Tree, probes: Array) -> Tree:
 
 
 @partial(jax.jit, static_argnums=0)
-def _decode_rows(model: Any, digital: Tree, directions: Tree, scale: Array, v: Array) -> Array:
-    return model.decode_rows(digital, directions, scale, v)
+def _decode_rows(model: Any, digital: Tree, found: Tree, scale: Array, v: Array) -> Array:
+    return model.decode_rows(digital, found, scale, v)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

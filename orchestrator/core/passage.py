@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from algorithms import contracts
-from orchestrator.core import kernels, keys, records, spans, task
+from orchestrator.core import chain, kernels, keys, records, spans, task
 from orchestrator.core.layout import Segment
 from orchestrator.core.plan import Plan
 from orchestrator.core.shards import Shards
@@ -44,7 +44,10 @@ class Passage:
         stage = segment.first
         while stage < segment.last:
             end = stage + 1
-            if stage == len(self.plan.stages):
+            if segment.last > len(self.plan.stages) and stage == self._chain_at(call, work):
+                self._chain(call, work, stage, self.joined(message, stage), report)
+                end = segment.last
+            elif stage == len(self.plan.stages):
                 self._readout(call, work, self.joined(message, stage), message.scores, report)
             elif self.plan.rows_at(work.group, work.passes, work.item, stage)[0]:
                 while end < segment.last and self.plan.flows(work.group, work.passes, work.item, end - 1):
@@ -127,6 +130,26 @@ class Passage:
             h = self._decoded(work, stage, v) if above is None else above
             message = self._seen(call, work, stage, x, Trace(below, {0: v}, v, h), message.scores, report)
         return message
+
+    def _chain_at(self, call: Call, work: Work) -> int:
+        return self.plan.chain(work.group, work.passes, work.item) if call.purpose == keys.TRAIN else -1
+
+    def _chain(self, call: Call, work: Work, first: int, h: Array, report: Report) -> None:
+        """All rows through the digital stages that end the network, and their losses."""
+        stages, rows = range(first, len(self.plan.stages)), work.item.rows
+        tiles = [self.shards.tile(work, stage, 0) for stage in stages]
+        moved = [self.plan.rows_at(work.group, work.passes, work.item, stage)[1] for stage in stages]
+        links = [
+            chain.Link(tile.model, self.plan.stages[s].encode, m)
+            for s, tile, m in zip(stages, tiles, moved, strict=True)
+        ]
+        probe, scale, sides = self.shards.probes(work, rows)
+        digital, contexts = [tile.params["digital"] for tile in tiles], [tile.context for tile in tiles]
+        about = tuple(links), contracts.Perturbation(work.group.algorithm), sides
+        with spans.span(spans.DIGITAL, f"network[{first}:]"):
+            losses = spans.ready(chain.losses(*about, digital, contexts, probe, scale, h, self._batch(call, work).y))
+        report.losses[work.name] = records.loss_mean(losses)
+        report.entries += [e for stage in stages if (e := self.shards.exact_entry(work, stage, len(rows)))]
 
     def _decoded(self, work: Work, stage: int, v: Array, row: int | None = None) -> Array:
         """v decoded, of all rows or of one."""

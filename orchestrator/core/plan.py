@@ -184,6 +184,21 @@ class Plan:
         here, above = (self.rows_at(group, passes, item, s.index)[0] for s in pair)
         return here == above
 
+    def chain(self, group: Group, passes: Passes, item: Item) -> int:
+        """The first of the digital stages that end the network and go to their losses in one call; else their number.
+
+        They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`).
+        """
+        first = len(self.stages)
+        if group.algorithm.signal != "losses" or passes is not group.passes or self.run.train.placement != "clones":
+            return first
+        for stage in reversed(self.stages):
+            alike = self.rows_at(group, passes, item, stage.index)[0] == item.rows
+            if not (alike and stage.exact and len(stage.tiles) == 1 and hasattr(stage.whole, "share")):
+                break
+            first = stage.index
+        return first
+
     @cached_property
     def hosted(self) -> bool:
         return any(stage.hosted for stage in self.stages)

@@ -64,6 +64,7 @@ class Shards:
         self._clocks = {name: _clock(plan, name) for name in self.devices}
         self._walked = {n: c for n, c in self._clocks.items() if n not in there}  # instruments have their own
         self._moments: dict[tuple, list[Moment]] = {}
+        self._probes: dict[tuple[int, Rows], tuple[np.ndarray, np.ndarray, int]] = {}
 
     def commit(self, record: Record | None) -> None:
         """Apply a record to every tile, once."""
@@ -128,10 +129,23 @@ class Shards:
         rows = rows if row is None else rows[row : row + 1]
         if not perturbed:
             return None
-        passes, tile = work.passes, self.tile(work, stage, t)
-        probe = np.array([passes.probe[r] for r in rows], np.int32)
-        scale = np.array([passes.scale[r] for r in rows], np.float32)
-        return Delta(Perturbation(work.group.algorithm), tile.context, probe, scale, sides(probe))
+        probe, scale, length = self.probes(work, rows)
+        return Delta(Perturbation(work.group.algorithm), self.tile(work, stage, t).context, probe, scale, length)
+
+    def probes(self, work: Work, rows: Rows) -> tuple[np.ndarray, np.ndarray, int]:
+        """(probe and scale of each row, how many rows next to each other share a probe); the same in every step."""
+        name = work.group.index, rows
+        if name not in self._probes:
+            probe = np.array([work.passes.probe[r] for r in rows], np.int32)
+            self._probes[name] = probe, np.array([work.passes.scale[r] for r in rows], np.float32), sides(probe)
+        return self._probes[name]
+
+    def exact_entry(self, work: Work, stage: int, rows: int) -> Entry | None:
+        """The account of rows that a digital stage takes as they are; None for the twin's."""
+        if work.passes.on == "twin":
+            return None
+        samples, tiles = rows * (work.item.hi - work.item.lo), len(self.plan.stages[stage].tiles)
+        return Entry(Fraction(samples, len(self.plan.stages) * tiles), rows, 0, Fraction(0), Fraction(0))
 
     def measure(
         self, call: Call, work: Work, stage: int, t: int, x: Array, row: int | None = None
@@ -145,8 +159,7 @@ class Shards:
         which = slice(None) if row is None else slice(row, row + 1)
         samples, tiles = len(rows[which]) * (item.hi - item.lo), len(plan.stages) * len(plan.stages[stage].tiles)
         if plan.stages[stage].exact:
-            account = Entry(Fraction(samples, tiles), len(rows), 0, Fraction(0), Fraction(0))
-            return x, account if work.passes.on == "device" else None
+            return x, self.exact_entry(work, stage, len(rows[which]))
         if work.passes.on == "twin":
             with spans.span(spans.PHYSICS, f"twin of network[{stage}]"):
                 return spans.ready(self._respond_twin(call, work, stage, t, x)), None

@@ -6,6 +6,7 @@ Nothing is measured or written, so it costs no device seconds and no joules; its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from flax import linen as nn
 
 from physics.contracts import EXACT, MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
 from physics.decoding import ACTIVATIONS, Decode
-from physics.directions import dense, products
+from physics.directions import dense, products, shared
 
 # Normal numbers take many times their own memory while they are made, so large layers are drawn block by block, from
 # the same distribution. Frozen, like all that decides first parameters.
@@ -72,9 +73,13 @@ class Digital:
     def decode(self, digital: Tree, v: Array) -> Array:
         return ACTIVATIONS[self.decode_as](self.layer.apply({"params": digital}, v))
 
-    def decode_rows(self, digital: Tree, direction: Tree, scale: Array, v: Array) -> Array:
+    def share(self, digital: Tree, direction: Tree, v: Array) -> tuple[Array, Array | None]:
+        """Of inputs [1, batch, n_in]; see `physics.directions`."""
+        return shared(v, digital["kernel"], direction["kernel"])
+
+    def decode_rows(self, digital: Tree, direction: Tree, scale: Array, v: Array, known: Any = None) -> Array:
         """h [rows, batch, n_out] for v [1 or rows, batch, n_in]; see `physics.directions`."""
-        y = products(v, digital["kernel"], direction["kernel"], scale)
+        y = products(v, digital["kernel"], direction["kernel"], scale, known)
         if self.bias:
             sides = scale.shape[0] // jax.tree.leaves(direction)[0].shape[0]
             d = jnp.repeat(jax.vmap(dense)(direction["bias"]), sides, axis=0)
