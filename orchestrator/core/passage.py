@@ -44,7 +44,7 @@ class Passage:
         stage = segment.first
         while stage < segment.last:
             end = stage + 1
-            if segment.last > len(self.plan.stages) and stage == self._chain_at(call, work):
+            if segment.last > len(self.plan.stages) > stage == self._chain_at(call, work):
                 self._chain(call, work, stage, self.joined(message, stage), report)
                 end = segment.last
             elif stage == len(self.plan.stages):

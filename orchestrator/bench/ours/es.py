@@ -58,14 +58,15 @@ def tree_of(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def seconds_a_step(coordinator: Coordinator) -> float:
+def seconds_a_step(coordinator: Coordinator, first: int = 1) -> float:
     """Train for all steps of the run. A step begins with the update of the one before, so the first is not timed."""
     steps = coordinator.plan.run.train.steps
-    coordinator.step(0)
-    began = time.perf_counter()
-    for step in range(1, steps):
+    for step in range(first):
         coordinator.step(step)
-    return (time.perf_counter() - began) / (steps - 1)
+    began = time.perf_counter()
+    for step in range(first, steps):
+        coordinator.step(step)
+    return (time.perf_counter() - began) / (steps - first)
 
 
 def loss(coordinator: Coordinator) -> float:
