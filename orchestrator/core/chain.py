@@ -39,10 +39,13 @@ def losses(
     h: Array,
     y: Array,
 ) -> Array:
-    """Losses [rows, batch] of inputs [1 or rows, batch, n]; rows next to each other, `sides` of them, share a probe."""
+    """Losses [rows, batch] of inputs [1 or rows, batch, n]; rows next to each other, `sides` of them, share a probe.
+
+    digital, contexts: parameters of each stage, and what its directions follow from, () if it is not perturbed.
+    """
     probes, batch = len(probe) // sides, h.shape[1]
     k = together(probes, 4 * sides * batch * max(link.model.n_out for link in links))
-    moves = [kernels.directions(direction, c, probe[::sides]) for c in contexts]
+    moves = [kernels.directions(direction, c, probe[::sides]) if c else None for c in contexts]
     alone = h.shape[0] > 1
     x = kernels.encoded(links[0].encode, h)
     shared = by_probe = None
@@ -60,7 +63,7 @@ def losses(
                 h = link.model.decode_rows(params, moves[i], scale, h, (shared, by_probe))
             else:
                 h = link.model.decode_rows(params, moves[i], scale, h)
-        return task.losses(h, y)
+        return task.cross_entropy(h, y)
 
     def cut(leaf: Array) -> Array:
         """In bundles of k probes."""

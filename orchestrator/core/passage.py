@@ -136,20 +136,20 @@ class Passage:
 
     def _chain(self, call: Call, work: Work, first: int, h: Array, report: Report) -> None:
         """All rows through the digital stages that end the network, and their losses."""
-        stages, rows = range(first, len(self.plan.stages)), work.item.rows
-        tiles = [self.shards.tile(work, stage, 0) for stage in stages]
-        moved = [self.plan.rows_at(work.group, work.passes, work.item, stage)[1] for stage in stages]
-        links = [
-            chain.Link(tile.model, self.plan.stages[s].encode, m)
-            for s, tile, m in zip(stages, tiles, moved, strict=True)
-        ]
+        rows, links, digital, contexts = work.item.rows, [], [], []
+        for spec in self.plan.stages[first:]:
+            tile = self.shards.tile(work, spec.index, 0)
+            _, moved = self.plan.rows_at(work.group, work.passes, work.item, spec.index)
+            links.append(chain.Link(spec.whole, spec.encode, moved))
+            digital.append(tile.params["digital"])
+            contexts.append(tile.context if moved else ())
         probe, scale, sides = self.shards.probes(work, rows)
-        digital, contexts = [tile.params["digital"] for tile in tiles], [tile.context for tile in tiles]
         about = tuple(links), contracts.Perturbation(work.group.algorithm), sides
         with spans.span(spans.DIGITAL, f"network[{first}:]"):
             losses = spans.ready(chain.losses(*about, digital, contexts, probe, scale, h, self._batch(call, work).y))
         report.losses[work.name] = records.loss_mean(losses)
-        report.entries += [e for stage in stages if (e := self.shards.exact_entry(work, stage, len(rows)))]
+        found = [self.shards.exact_entry(work, s.index, len(rows)) for s in self.plan.stages[first:]]
+        report.entries += [entry for entry in found if entry]
 
     def _decoded(self, work: Work, stage: int, v: Array, row: int | None = None) -> Array:
         """v decoded, of all rows or of one."""

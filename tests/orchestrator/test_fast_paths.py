@@ -14,8 +14,13 @@ from algorithms.methods.backprop import PhysicsAware
 from algorithms.methods.es import ES
 from algorithms.methods.low_rank_es import LowRankES
 from algorithms.methods.spsa import SPSA
-from orchestrator.core import commit, kernels
+from orchestrator import Run
+from orchestrator.core import chain, commit, kernels, keys
+from orchestrator.core.coordinator import Coordinator
 from orchestrator.core.optimiser import Optimiser
+from orchestrator.core.plan import Plan
+from orchestrator.core.work import Call
+from orchestrator.pools.in_process import InProcessPool
 from physics import directions
 from physics.contracts import Delta
 from physics.substrates.crossbar import Crossbar
@@ -119,3 +124,43 @@ def test_a_model_without_rows_is_given_arrays():
 
 def _rows():
     return np.int32([0, 0, 1, 1]), np.float32([0.1, -0.1, 0.1, -0.1])
+
+
+CROSSBAR, HIDDEN, OUT = (
+    {"substrate": "crossbar", "size": 12, "decode": "tanh"},
+    {"substrate": "digital", "size": 20, "decode": "relu", "encode": "clip"},
+    {"substrate": "digital", "size": 10, "decode": "none"},
+)
+NETWORKS = {
+    "all digital": [HIDDEN, {**HIDDEN, "size": 14}, OUT],
+    "after a device": [CROSSBAR, HIDDEN, OUT],
+    "one not trained": [HIDDEN, {**HIDDEN, "trained": False}, OUT],
+    "the last alone": [CROSSBAR, OUT],
+}
+
+
+@pytest.mark.parametrize("method", ["spsa", "es", "low-rank-es"])
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_stages_in_a_chain_are_the_stages_one_by_one(network, method, monkeypatch):
+    monkeypatch.setattr(chain, "CACHE", 5000)  # several bundles of probes
+    tree = {"network": network, "method": {"name": method, "probes": 6}}
+    run = Run.build({**tree, "train": {"steps": 3, "batch": 16, "rows": 12}})
+    found = []
+    for chained in (True, False):
+        if not chained:
+            monkeypatch.setattr(Plan, "chain", lambda plan, *_: len(plan.stages))
+        coordinator = Coordinator(run, InProcessPool(run))
+        reports, account = coordinator._round(Call(0, keys.TRAIN, None))
+        found.append((coordinator._reduce(reports)[0][0], account))
+        plan = coordinator.plan
+        if chained:
+            assert plan.chain(plan.groups[0], plan.groups[0].passes, plan.items[0][0]) == (
+                0 if network[0]["substrate"] == "digital" else 1
+            )
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-6)
+    assert found[0][1] == found[1][1]
+
+
+def test_bundles_of_probes():
+    assert [chain.together(12, each) for each in (1, chain.CACHE // 5, chain.CACHE, 10 * chain.CACHE)] == [12, 4, 1, 1]
+    assert chain.together(7, chain.CACHE // 5) == 1
