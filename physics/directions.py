@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from physics.contracts import Array, Tree
 
 BLOCK = 1 << 20  # entries of a matrix that are perturbed at once, about, so that they stay in a cache
+SMALL = 1 << 16  # entries of a matrix of which each row may have its own
 ALIGN = 64  # rows of a block are a multiple of it: lazy leaves need 32, and are faster with 64
 
 
@@ -58,6 +59,8 @@ def products(v: Array, W: Array, D: Any, scale: Array, known: tuple[Array, Array
             moved = jax.lax.map(lambda d: _blocks(n, m, lambda lo, k: _cut(v[0], lo, k) @ _rows(d, lo, k)), D)
         return (base + scales * moved[:, None]).reshape(rows, batch, m)
     v = v.reshape(probes, -1, batch, n)
+    if isinstance(D, jax.Array) and n * m <= SMALL:
+        return jnp.einsum("psbn,psnm->psbm", v, W + scales * D[:, None]).reshape(rows, batch, m)
     if hasattr(D, "rank_scale"):
         base = (v.reshape(-1, n) @ W).reshape(probes, -1, batch, m)
         return (base + scales * _outer(jnp.einsum("psbn,pnr->psbr", v, D.a), D)).reshape(rows, batch, m)

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from algorithms.directions import dense
 from orchestrator.core import kernels, task
+from physics.directions import SMALL
 
 Array = Any
 Tree = Any
@@ -62,7 +64,8 @@ def losses(
             elif i == 0 and not alone:
                 h = link.model.decode_rows(params, moves[i], scale, h, (shared, by_probe))
             else:
-                h = link.model.decode_rows(params, moves[i], scale, h)
+                few = link.model.n_in * link.model.n_out <= SMALL
+                h = link.model.decode_rows(params, jax.vmap(dense)(moves[i]) if few else moves[i], scale, h)
         return task.cross_entropy(h, y)
 
     def cut(leaf: Array) -> Array:

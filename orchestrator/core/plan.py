@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.spec import Driver, Run, Stage
 
 
+CHAIN = 3  # stages that are worth it
+
+
 class Item(NamedTuple):
     """One replica, some rows of a group's passes, samples lo..hi of the batch."""
 
@@ -187,7 +190,8 @@ class Plan:
     def chain(self, group: Group, passes: Passes, item: Item) -> int:
         """The first of the digital stages that end the network and go to their losses in one call; else their number.
 
-        They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`).
+        They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`). Two
+        are faster one by one: each of their products is large enough for several threads.
         """
         first = len(self.stages)
         if group.algorithm.signal != "losses" or passes is not group.passes or self.run.train.placement != "clones":
@@ -197,7 +201,7 @@ class Plan:
             if not (alike and stage.exact and len(stage.tiles) == 1 and hasattr(stage.whole, "share")):
                 break
             first = stage.index
-        return first
+        return first if len(self.stages) - first >= CHAIN else len(self.stages)
 
     @cached_property
     def hosted(self) -> bool:
