@@ -133,9 +133,9 @@ CROSSBAR, HIDDEN, OUT = (
 )
 NETWORKS = {
     "all digital": [HIDDEN, {**HIDDEN, "size": 14}, OUT],
-    "after a device": [CROSSBAR, HIDDEN, OUT],
+    "after a device": [CROSSBAR, HIDDEN, {**HIDDEN, "size": 14}, OUT],
     "one not trained": [HIDDEN, {**HIDDEN, "trained": False}, OUT],
-    "the last alone": [CROSSBAR, OUT],
+    "too few": [CROSSBAR, HIDDEN, OUT],
 }
 
 
@@ -154,9 +154,9 @@ def test_stages_in_a_chain_are_the_stages_one_by_one(network, method, monkeypatc
         found.append((coordinator._reduce(reports)[0][0], account))
         plan = coordinator.plan
         if chained:
-            assert plan.chain(plan.groups[0], plan.groups[0].passes, plan.items[0][0]) == (
-                0 if network[0]["substrate"] == "digital" else 1
-            )
+            first = {"after a device": 1, "too few": 3}
+            expected = next((n for name, n in first.items() if NETWORKS[name] is network), 0)
+            assert plan.chain(plan.groups[0], plan.groups[0].passes, plan.items[0][0]) == expected
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-6)
     assert found[0][1] == found[1][1]
 
