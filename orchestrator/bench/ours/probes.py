@@ -14,7 +14,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     """options: ms (of a step), steps (of a run, of which two are made)."""
 
     def measure() -> dict[str, Any]:
-        few, many = ({probes: seconds_a_step(options["steps"], probes) for probes in (FEW, MANY)}).values()
+        few, many = ({probes: seconds_a_step(options["steps"], probes)[0] for probes in (FEW, MANY)}).values()
         probes = max(FEW, round(FEW + (options["ms"] / 1e3 - few) * (MANY - FEW) / (many - few)))
         return {"value": probes, "options": {"probes": probes}}
 
