@@ -47,6 +47,7 @@ def main(out: str, *profiles: str) -> None:
         axes.text(101, y, f"{1e3 * total:,.3g} ms", va="center", fontsize=9)
     axes.set_yticks(range(len(named)), [name for name, _ in named])
     axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("share of a step (%); right: the whole step")
