@@ -210,6 +210,7 @@ class Coordinator:
     def _snapshot(self) -> None:
         """Keep the state of all shards, with every record applied."""
         assert self.log is not None
+        self._settle()
         sha256 = records.parameters_sha256(self.parameters())
         state = State({}, {})
         for part in self.pool.gather([self.pool.call(w, "state")[1] for w in self.layout.lanes[0].workers]):

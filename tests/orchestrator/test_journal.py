@@ -1,7 +1,9 @@
 """The journal file: what is appended comes back, what is cut short is cut off, damage is refused with its place."""
 
+import os
 import shutil
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from orchestrator.api import resume
 from orchestrator.core import history
 from orchestrator.journal import frames, journal, lock, snapshots
 from orchestrator.kept import Kept, read_history
+from orchestrator.pools.in_process import InProcessPool
 from orchestrator.problems import RunFileError
 from orchestrator.replay import difference, replay
+from physics.simulated import SimulatedDevice
 
 plain = st.recursive(
     st.none()
@@ -265,3 +269,50 @@ def test_a_run_that_diverges_ends_with_null_and_not_with_an_error(small, tmp_pat
     result = train(small("physics-aware", network=[first, last]), directory=path)
     assert result.json()["loss"] is None
     assert "NaN" not in (path / "result.json").read_text() and resume(path).json() == result.json()
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["workers that wait", "workers too far away to wait"])
+def test_no_device_is_used_and_no_state_kept_before_the_steps_before_are_durable(here, small, tmp_path, monkeypatch):
+    """The disk is slow; what is asked of a device, and what a snapshot holds, names its step."""
+    durable, met = [0], []
+    sync, execute, save = os.fdatasync, SimulatedDevice.execute, snapshots.save
+
+    def late(handle):
+        time.sleep(0.1)
+        sync(handle)
+        durable[0] = sum(event.kind == "step" for event in journal.read(tmp_path / "run" / journal.NAME))
+
+    def asked(device, request):
+        met.append(("device", request.requests[0][1], durable[0]))
+        return execute(device, request)
+
+    def saved(path, steps, *more):
+        met.append(("snapshot", steps, durable[0]))
+        return save(path, steps, *more)
+
+    monkeypatch.setattr(os, "fdatasync", late)
+    monkeypatch.setattr(SimulatedDevice, "execute", asked)
+    monkeypatch.setattr(snapshots, "save", saved)
+    if not here:
+        monkeypatch.setattr(InProcessPool, "before_devices", lambda pool, settle: False)
+    train(
+        small("spsa", train={"steps": 6, "evaluate_every": 6}, journal={"snapshot_every": 5}),
+        directory=tmp_path / "run",
+    )
+    assert {what for what, *_ in met} == {"device", "snapshot"} and max(step for _, step, _ in met) == 6
+    assert [m for m in met if m[2] < m[1]] == []
+
+
+def test_what_is_started_twice_is_written_in_order(tmp_path):
+    path = tmp_path / "journal.pnn"
+    journal.create(path, {})
+    (start,) = journal.read(path)
+    log, _ = journal.append_to(path, start.end, start.hash, no_room)
+    log.start("step", {"step": 0})
+    log.start("step", {"step": 1})
+    log.append("point", {})
+    log.start("step", {"step": 2})
+    log.close()
+    assert [(e.kind, e.meta.get("step")) for e in journal.read(path)][1:] == [
+        ("step", 0), ("step", 1), ("point", None), ("step", 2),
+    ]  # fmt: skip
