@@ -7,11 +7,27 @@ No JAX is imported here: the process that talks to an instrument has none. Whoev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from physics.contracts import DeviceError, Driver, Reading, Refused, Request, Stale, Tree, Version, Violation
+
+
+class Plain(NamedTuple):
+    """A request as plain values, for a process without JAX.
+
+    written: a list of settings, or arrays [1 or rows, ...] by port; x: [1 or rows, batch, n_in], of which the first
+    `samples` count; versions, requests: of each row; first: the number of the first sample.
+    """
+
+    written: Tree | list[Tree]
+    x: np.ndarray
+    versions: tuple[Version, ...]
+    requests: tuple
+    first: int
+    samples: int
+    deadline_s: float | None
 
 
 class DrivenDevice:
@@ -29,28 +45,13 @@ class DrivenDevice:
 
     def execute(self, request: Request) -> Reading:
         """Raises `Refused` before the first write if any row is out of range, `Stale` on a reply to something else."""
-        x = np.asarray(request.x)
-        return self.measure(
-            [_row(request, r) for r in range(len(request.versions))] if request.written is None else request.written,
-            x,
-            request.versions,
-            request.requests,
-            request.first_sample,
-            request.samples,
-            request.deadline_s,
-        )
+        rows = range(len(request.versions))
+        written = [_row(request, r) for r in rows] if request.written is None else request.written
+        return self.measure(plain(request, written))
 
-    def measure(
-        self,
-        written: Tree | list[Tree],
-        x: np.ndarray,
-        versions: tuple[Version, ...],
-        requests: tuple,
-        first: int,
-        samples: int,
-        deadline_s: float | None,
-    ) -> Reading:
-        """`execute` of plain values: written is a list of settings, or a dictionary of arrays [1 or rows, ...]."""
+    def measure(self, asked: Plain) -> Reading:
+        """`execute` of plain values; v [rows, batch, n_out]. Raises `Refused`, `Stale`, what the driver raises."""
+        written, x, versions, requests, first, samples, deadline_s = asked
         problems = self._problems(written, x[:, :samples], len(versions))
         if problems:
             told = "; ".join(f"{p.port} = {p.value:.6g} is outside {p.low:g} to {p.high:g}" for p in problems)
@@ -109,6 +110,12 @@ class DrivenDevice:
             if problems := self._driver.check(_at(written, r), x[min(r, len(x) - 1)]):
                 return problems
         return []
+
+
+def plain(request: Request, written: Any) -> Plain:
+    """A request with what its rows write."""
+    names = request.versions, request.requests, request.first_sample, request.samples
+    return Plain(written, np.asarray(request.x), *names, request.deadline_s)
 
 
 def told(error: Exception) -> str:

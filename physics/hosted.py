@@ -20,6 +20,7 @@ import numpy as np
 
 from physics import contracts
 from physics.contracts import DeviceError, Disconnected, Fitting, Identity, Reading, Request
+from physics.driven import Plain, plain
 from physics.drivers.host import GO, HALT
 from physics.drivers.queue import Answer
 from physics.drivers.shared import Memory
@@ -126,15 +127,13 @@ class HostedDevice:
 
     def submit(self, request: Request) -> None:
         """Hand a request over; it must say what is written. Waits only if the device has more to read than fits."""
-        self._send(("measure", *self._plain(request)))
+        self._send(("measure", self._plain(request)))
         self._asked.append(request)
 
-    def _plain(self, request: Request) -> tuple:
-        """As the arguments of `DrivenDevice.measure`, arrays in the memory by their place."""
+    def _plain(self, request: Request) -> Plain:
+        """As plain values, arrays in the memory by their place."""
         written = request.written if request.written is not None else _alike(request.params)
-        written = {name: self._memory.find(value) or value for name, value in written.items()}
-        names = request.versions, request.requests, request.first_sample, request.samples
-        return written, np.asarray(request.x), *names, request.deadline_s
+        return plain(request, {name: self._memory.find(value) or value for name, value in written.items()})
 
     def collect(self) -> Reading:
         """The answer to the first request that has none. Raises its `DeviceError`."""
@@ -190,7 +189,7 @@ class PullingDevices(HostedDevice):
         self.identity = Identity("queue of a host", self._serial)
 
     def submit(self, request: Request) -> None:
-        self._send((*self._plain(request), request.pieces))
+        self._send((self._plain(request), request.pieces))
         self._asked.append(request)
 
     def collect(self) -> Reading:

@@ -1,7 +1,8 @@
 """Random numbers of models, fast: those of `jax.random`, bit for bit, from the same keys.
 
 JAX's own are compiled with a loop over the rounds of Threefry on CPUs, which writes every round to memory: a reading
-would spend most of its time there. A model may use either.
+would spend most of its time there. A model may use either. (`algorithms/directions.py` has the same rounds for its
+directions: physics and algorithms know nothing of each other.)
 
 Source: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Threefry-2x32, 20 rounds).
 """

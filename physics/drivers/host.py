@@ -15,8 +15,8 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from physics.contracts import Refused, Tree
-from physics.driven import DrivenDevice, told
+from physics.contracts import Refused
+from physics.driven import DrivenDevice, Plain, told
 from physics.drivers import registry
 from physics.drivers.queue import Lot, Queue, pull
 from physics.drivers.shared import Place, View
@@ -72,9 +72,8 @@ def serve(number: int, connection: Connection, halted: threading.Event, memory: 
                         puller = threading.Thread(target=pull, args=(number, device, alone, queue))
                         puller.start()
                 elif what == "measure":
-                    written, *names = arguments
                     with alone:
-                        r = device.measure(_found(memory, written), *names)
+                        r = device.measure(_found(memory, *arguments))
                     answer = r.v, r.writes, r.seconds, r.joules, r.source
                 else:
                     with alone:
@@ -100,9 +99,9 @@ def give(connection: Connection, memory: View, queue: Queue) -> None:
     """The lots of a worker, one after the other, to the queue from which devices pull."""
     try:
         while True:
-            written, *about = connection.recv()
+            asked, pieces = connection.recv()
             try:
-                answer = queue.answer(Lot(_found(memory, written), *about))
+                answer = queue.answer(Lot(_found(memory, asked), pieces))
             except Exception as error:
                 connection.send((type(error).__name__, told(error)))
             else:
@@ -111,8 +110,10 @@ def give(connection: Connection, memory: View, queue: Queue) -> None:
         pass
 
 
-def _found(memory: View, written: Tree) -> Tree:
-    return {k: memory.at(v) if isinstance(v, Place) else v for k, v in written.items()}
+def _found(memory: View, asked: Plain) -> Plain:
+    """With arrays in place of their places in the memory."""
+    assert isinstance(asked.written, dict)
+    return asked._replace(written={k: memory.at(v) if isinstance(v, Place) else v for k, v in asked.written.items()})
 
 
 if __name__ == "__main__":

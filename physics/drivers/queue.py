@@ -10,34 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from physics.contracts import DeviceError, Reading, Refused, Version
-from physics.driven import DrivenDevice, told
+from physics.contracts import DeviceError, Reading, Refused
+from physics.driven import DrivenDevice, Plain, told
 
 PATIENCE = 2.0  # times what a piece takes on a device, before it is given what another one has
 
 
 class Lot:
-    """Plain values, as with `DrivenDevice.measure`, and the rows lo..hi of each piece; then what came back."""
+    """A request and the rows lo..hi of each of its pieces; then what came back."""
 
-    def __init__(
-        self,
-        written: Mapping[str, np.ndarray],
-        x: np.ndarray,
-        versions: tuple[Version, ...],
-        requests: tuple,
-        first: int,
-        samples: int,
-        deadline_s: float | None,
-        pieces: tuple[tuple[int, int], ...],
-    ) -> None:
-        self.written, self.x, self.versions, self.requests = written, x, versions, requests
-        self.about = first, samples, deadline_s
-        self.pieces = pieces
+    def __init__(self, asked: Plain, pieces: tuple[tuple[int, int], ...]) -> None:
+        self.asked, self.pieces = asked, pieces
         self.waiting = deque(range(len(pieces)))
         self.out: dict[int, float] = {}  # piece without an answer -> when it was last given to a device
         self.answers: dict[int, tuple[int, Reading]] = {}  # piece -> (device, what it measured)
@@ -47,20 +34,21 @@ class Lot:
     def over(self) -> bool:
         return self.error is not None or len(self.answers) == len(self.pieces)
 
-    def arguments(self, piece: int) -> tuple:
-        """Of `DrivenDevice.measure`. Copied: the worker fills its memory anew when the lot is over."""
-        lo, hi = self.pieces[piece]
-        written = {k: _copied(v[lo:hi] if len(v) > 1 else v) for k, v in self.written.items()}
-        x = self.x[lo:hi] if len(self.x) > 1 else self.x
-        return written, x, self.versions[lo:hi], self.requests[lo:hi], *self.about
+    def rows(self, piece: int) -> Plain:
+        """A piece as a request. Copied: the worker fills its memory anew when the lot is over."""
+        (lo, hi), asked = self.pieces[piece], self.asked
+        assert isinstance(asked.written, dict)
+        written = {k: _copied(v[lo:hi] if len(v) > 1 else v) for k, v in asked.written.items()}
+        x = asked.x[lo:hi] if len(asked.x) > 1 else asked.x
+        return asked._replace(written=written, x=x, versions=asked.versions[lo:hi], requests=asked.requests[lo:hi])
 
 
 class Taken(NamedTuple):
-    """A piece on a device; arguments of its measurement."""
+    """A piece on a device, and what it is asked."""
 
     lot: Lot
     piece: int
-    arguments: tuple
+    asked: Plain
 
 
 class Answer(NamedTuple):
@@ -126,7 +114,7 @@ class Queue:
                     assert self._lot is not None
                     now = time.perf_counter()
                     self._lot.out[piece] = self._busy[device] = now
-                    return Taken(self._lot, piece, self._lot.arguments(piece))
+                    return Taken(self._lot, piece, self._lot.rows(piece))
                 self._more.wait(wait_s)
             return None
 
@@ -191,7 +179,7 @@ def pull(number: int, device: DrivenDevice, alone: threading.Lock, queue: Queue)
     while (taken := queue.take(number)) is not None:
         try:
             with alone:
-                reading = device.measure(*taken.arguments)
+                reading = device.measure(taken.asked)
         except Exception as error:
             if not isinstance(error, Refused):
                 with alone:

@@ -22,7 +22,7 @@ from annotated_types import Ge, Gt, Le
 from physics.contracts import MEASURE, TWIN, Array, At, Costs, Key, Port, Ports, Tree
 from physics.decoding import ACTIVATIONS, Decode
 from physics.noise import normal
-from physics.waves import sin
+from physics.sines import sin
 
 
 class Chip(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.core.keys import NOISE_KEYS
-from physics import noise, simulated, waves
+from physics import noise, simulated, sines
 from physics.contracts import Refused
 from physics.substrates.crossbar import Crossbar, product, squares, whole
 from physics.substrates.oscillators import Oscillators
@@ -63,14 +63,14 @@ def test_neighbouring_readings_are_normal_and_independent():
 @pytest.mark.parametrize("most", [3.0, 300.0, 25_000.0])
 def test_sines_are_exact_to_float32_and_differentiate_to_cosines(most):
     q = np.linspace(-most, most, 100_001, dtype=np.float32)
-    np.testing.assert_allclose(jax.jit(waves.sin)(q), np.sin(q.astype(np.float64)), atol=3e-7, rtol=0)
-    slope = jax.jit(jax.vmap(jax.grad(waves.sin)))(q)
+    np.testing.assert_allclose(jax.jit(sines.sin)(q), np.sin(q.astype(np.float64)), atol=3e-7, rtol=0)
+    slope = jax.jit(jax.vmap(jax.grad(sines.sin)))(q)
     np.testing.assert_allclose(slope, np.cos(q.astype(np.float64)), atol=3e-7, rtol=0)
 
 
 def test_no_angle_leaves_the_range_of_a_sine():
     q = np.float32([1e6, -1e12, 1e30, np.inf, np.nan])
-    s = np.asarray(jax.jit(waves.sin)(q))
+    s = np.asarray(jax.jit(sines.sin)(q))
     assert np.all(np.abs(s[:3]) <= 1) and np.all(np.isnan(s[3:]))
 
 

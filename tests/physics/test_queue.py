@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from physics.contracts import DeviceError, Reading
+from physics.driven import Plain
 from physics.drivers.queue import Lot, Queue
 
 
@@ -15,11 +16,11 @@ def lot(pieces=3):
     spans = tuple((2 * i, 2 * i + 2) for i in range(pieces))
     names = tuple((0, 0, 0, r) for r in range(rows))
     w, x = np.arange(rows, dtype=np.float32)[:, None], np.ones((1, 1, 1), np.float32)
-    return Lot({"w": w}, x, tuple((0, 1, r) for r in range(rows)), names, 0, 1, None, spans)
+    return Lot(Plain({"w": w}, x, tuple((0, 1, r) for r in range(rows)), names, 0, 1, None), spans)
 
 
 def reading(taken, seconds=1.0):
-    written, _, versions, requests, *_ = taken.arguments
+    written, _, versions, requests, *_ = taken.asked
     return Reading(written["w"][:, None], versions, requests, 2, 2, 2, seconds, None, "modelled")
 
 
@@ -108,8 +109,8 @@ def test_what_is_written_is_a_copy(asked):
     queue, what = Queue(), lot(1)
     asked(queue, what)
     taken = queue.take(0)
-    what.written["w"][...] = -1
-    assert taken.arguments[0]["w"].ravel().tolist() == [0, 1]
+    what.asked.written["w"][...] = -1
+    assert taken.asked.written["w"].ravel().tolist() == [0, 1]
     queue.end()
 
 
