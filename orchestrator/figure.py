@@ -42,7 +42,7 @@ def draw(path: Path, methods: dict[str, list[Result]], title: str) -> None:
     axes.set_xlabel("device passes (one sample once through the stack)")
     axes.set_ylabel("test accuracy on the chips (%)")
     seeds = len(next(iter(methods.values())))
-    axes.set_title(f"{title}: mean over {seeds} seed{'s' if seeds > 1 else ''}, band: range", fontsize=10)
+    axes.set_title(f"{title}: mean over {seeds} seeds, band: range" if seeds > 1 else title, fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, format="png")
