@@ -48,16 +48,16 @@ def replay(path: Path, until: int | None = None) -> Replayed:
     reach = min(want, told.replayable(base))
     for live, record in history.recorded(plan, told, journal.read(path / journal.NAME), base, reach):
         if record is not None:
-            params = records.replay(mine, [record])
-            _check(path, told, live.step + 1, params)
-    params = records.replay(mine, [])
+            records.commit(mine, record)
+            _check(path, told, live.step + 1, mine)
+    params = records.parameters(mine)
     return Replayed(reach, last, params, records.parameters_sha256(params))
 
 
-def _check(path: Path, told: history.History, step: int, params: dict) -> None:
+def _check(path: Path, told: history.History, step: int, mine: dict) -> None:
     """Where a snapshot was taken, its parameters are known: replay must meet them."""
     mark = told.marks.get(step)
-    if mark and mark.parameters_sha256 not in (None, records.parameters_sha256(params)):
+    if mark and mark.parameters_sha256 not in (None, records.parameters_sha256(records.parameters(mine))):
         wrong = (
             f"replay does not lead to the parameters that were measured after step {step}: the journal was changed, "
             "or this program computes something else than the one that wrote it"

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physics.contracts import Array, At, Key, Model, Noise, Port, Reading, Refused, Request, Tree, Version
+from physics.contracts import Array, At, Costs, Key, Model, Noise, Port, Reading, Refused, Request, Tree, Version
 from physics.directions import along
 
 LARGE = 1 << 14  # parameters of a device above which rows are measured one after the other, to stay in a cache
@@ -64,13 +64,9 @@ class SimulatedDevice:
         writes = sum(v != h for v, h in zip(request.versions, request.held, strict=True)) if request.params else 0
         calls = len(request.versions)
         passes = calls * request.samples
-        costs = self._model.costs
-        seconds = None
-        if costs.pass_s is not None and (costs.write_s is not None or writes == 0):
-            seconds = writes * (costs.write_s or 0.0) + passes * costs.pass_s
+        seconds, joules = account(self._model.costs, writes, passes)
         if self._real_time and seconds:
             time.sleep(seconds)
-        joules = None if costs.pass_J is None else passes * costs.pass_J
         return Reading(
             v, request.versions, request.requests, writes, passes, calls, seconds, joules, "modelled", frozenset()
         )
@@ -128,6 +124,20 @@ class SimulatedDevice:
 def fabricate(model: Model, key: Key) -> Tree:
     """The chip of a key: whoever makes it, it is the same one."""
     return model.fabricate(key)
+
+
+@partial(jax.jit, static_argnums=0)
+def fabricate_all(model: Model, keys: Key) -> Tree:
+    """The chips of several keys, stacked."""
+    return jax.vmap(model.fabricate)(keys)
+
+
+def account(costs: Costs, writes: int, passes: int) -> tuple[float | None, float | None]:
+    """(seconds, joules) of one reading; None where there is no source."""
+    seconds = None
+    if costs.pass_s is not None and (costs.write_s is not None or writes == 0):
+        seconds = writes * (costs.write_s or 0.0) + passes * costs.pass_s
+    return seconds, None if costs.pass_J is None else passes * costs.pass_J
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -225,17 +235,21 @@ def legal(ports: dict[str, Port], values: Tree) -> Array:
 
 def explain(model: Model, request: Request) -> str:
     """One sentence for a refused request: which port, what was asked, what is allowed."""
-    ports, worst = model.ports, []
+    ports = model.ports
+    worst: list[str] = []
     for r in range(len(request.versions)):
         device, delta = request.params, request.delta
         if delta is not None:
             device = perturbed(device, delta.direction, delta.context, delta.probe[r], delta.scale[r])
         values = {**{k: (ports.params[k], v) for k, v in device.items()}, "input": (ports.inputs, request.x)}
-        for name, (port, value) in values.items():
-            out = port.outside(value)
-            if out is not None:
-                unit = "" if port.unit == "1" else f" {port.unit}"
-                worst.append(f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g}{unit}")
+        worst += filter(None, (forbidden(name, port, value) for name, (port, value) in values.items()))
         if worst:
             break
     return f"{type(model).__name__}: " + "; ".join(worst) + ". Nothing was written."
+
+
+def forbidden(name: str, port: Port, values: Array) -> str | None:
+    """What a port does not allow of these values, with the one that is furthest out."""
+    out = port.outside(values)
+    unit = "" if port.unit == "1" else f" {port.unit}"
+    return None if out is None else f"{name} = {out:.6g} is outside {port.low:g} to {port.high:g}{unit}"

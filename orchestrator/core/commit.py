@@ -68,6 +68,15 @@ def commit(
     return params, carry, move, update.info
 
 
+def commit_all(
+    maker: Maker, key: Any, step: int, carry: Tree, params: Tree, evidence: Tree
+) -> tuple[Tree, Tree, Any, dict]:
+    """`commit` of several sets of parameters, each along a leading axis of all but key and step."""
+    update = _update_all(maker.algorithm, key, np.int32(step), carry[0], params, evidence)
+    params, carry, move = _apply_all(maker, carry, params, *update[:3])
+    return params, carry, move, update.info
+
+
 @partial(jax.jit, static_argnums=0)
 def _update(algorithm: Algorithm, key: Any, step: Any, state: Tree, params: Tree, evidence: Tree) -> Update:
     """Evidence -> gradient, as arrays."""
@@ -75,8 +84,7 @@ def _update(algorithm: Algorithm, key: Any, step: Any, state: Tree, params: Tree
     return update._replace(gradient=dense(update.gradient))
 
 
-@partial(_unfused, static_argnums=0)
-def _apply(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state: Tree, wanted: Any) -> tuple:
+def _applied(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state: Tree, wanted: Any) -> tuple:
     """Gradient -> change -> legal parameters. A step without one finite loss moves nothing."""
     state, opt_state = carry
     finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
@@ -92,6 +100,23 @@ def _apply(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state: T
     # the state of the method advances even when the parameters wait (a method may collect over several steps)
     carried = keep(whole, new_state, state), keep(move, moved_opt, opt_state)
     return keep(move, moved, params), carried, move
+
+
+_apply = _unfused(_applied, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _update_all(algorithm: Algorithm, key: Any, step: Any, *mine: Tree) -> Update:
+    def each(*mine: Tree) -> Update:
+        update = algorithm.update(jax.random.fold_in(key, step), step, *mine)
+        return update._replace(gradient=dense(update.gradient), move=jnp.asarray(update.move))
+
+    return jax.vmap(each)(*mine)
+
+
+@partial(_unfused, static_argnums=0)
+def _apply_all(maker: Maker, *mine: Tree) -> tuple:
+    return jax.vmap(partial(_applied, maker))(*mine)
 
 
 def _within(model: Model, margin: float, device: Tree) -> Tree:
@@ -151,7 +176,7 @@ def _rows(gradient: Any, lo: Any, n: int) -> Any:
 
 @partial(_literal, static_argnums=(0, 1), donate_argnums=(2, 3))
 def _apply_rows(maker: Maker, where: Where, leaf: Any, opt_state: Tree, g: Any, lo: Any) -> tuple[Any, Tree]:
-    """`_apply` of some rows of one leaf, in place."""
+    """`_applied` to some rows of one leaf, in place."""
     opt, (tree, j, port, n, last) = maker.optimiser.build(), where
 
     def cut(array: Any) -> Any:

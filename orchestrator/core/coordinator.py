@@ -283,15 +283,15 @@ class Coordinator:
         """Evidence of a step by group and copy, summed in the order of the items."""
         evidence = {}
         for group in self.plan.groups:
-            items = self.layout.items(group)
+            done = self.layout.reported(group)
             if group.algorithm.evidence == "losses":
                 means = {n[1]: v for r in reports for n, v in r.losses.items() if n[0] == group.index}
-                evidence[group.index] = records.reduce_losses(self.plan, items, means, len(group.passes))
+                evidence[group.index] = records.reduce_losses(self.plan, done, means, len(group.passes))
                 continue
-            gradients: dict[int, dict] = {item.number: {} for item in items}
+            gradients: dict[int, dict] = {work.item.number: {} for work in done}
             for report in reports:
                 for (g, index), tree in report.gradients.items():
                     if g == group.index:
                         gradients[index].update(tree)
-            evidence[group.index] = records.reduce_gradients(self.plan, items, gradients)
+            evidence[group.index] = records.reduce_gradients(self.plan, done, gradients)
         return evidence

@@ -44,6 +44,14 @@ def _derive(seed: int, words: Array) -> Key:
     return fold(jax.random.key(seed), *words)
 
 
+def derive_all(seed: int, purpose: int, words: np.ndarray) -> Key:
+    """The keys of one purpose and many owners, int32 [owners, words]."""
+    return _derive_all(seed, np.insert(words, 0, purpose, axis=1))
+
+
+_derive_all = jax.jit(jax.vmap(_derive, (None, 0)))
+
+
 def program(chip: Key, version: Array) -> Key:
     """Programming noise of one write: drawn anew at every version, the same for any clone that writes it."""
     return fold(chip, PROGRAM, *version)

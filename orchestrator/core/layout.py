@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.core import keys
-from orchestrator.core.plan import Group, Item, Plan
+from orchestrator.core.bank import banks
+from orchestrator.core.plan import BANK, Group, Plan
 from orchestrator.core.pulling import lots
 from orchestrator.core.work import Call, Work, all_work
 
@@ -86,14 +87,15 @@ class Layout:
         """What a lane does in a call."""
         return self._training[lane.index] if call.purpose == keys.TRAIN else self._part(lane, call)
 
-    def items(self, group: Group) -> tuple[Item, ...]:
-        """What is reported of a group in a step: its items, or lots of them."""
-        if not self.plan.pulls:
-            return self.plan.items[group.index]
-        return tuple(work.item for mine in self._training for work in mine)
+    def reported(self, group: Group) -> list[Work]:
+        """What is reported of a group in a step, in the order in which it is summed."""
+        found = [work for mine in self._training for work in mine if work.group is group]
+        return sorted(found, key=lambda work: work.item.number)
 
     def _part(self, lane: Lane, call: Call) -> list[Work]:
         lanes = len(self.lanes)
+        if self.plan.banked:
+            return [w for w in banks(self.plan, call) if w.item.replica // BANK % lanes == lane.index]
         return [w for w in all_work(self.plan, call) if w.item.number % lanes == lane.index]
 
     @cached_property

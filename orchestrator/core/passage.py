@@ -40,7 +40,7 @@ class Passage:
 
     def item(self, call: Call, work: Work, segment: Segment, inbox: tuple[dict, ...], report: Report) -> Steps:
         """(name, message for the next segment) of one item."""
-        message = _merged(work, inbox) if inbox else Message(self._input(call, work), {})
+        message = _merged(work, inbox) if inbox else Message(self.inputs(call, work), {})
         stage = segment.first
         while stage < segment.last:
             end = stage + 1
@@ -146,7 +146,7 @@ class Passage:
         probe, scale, sides = self.shards.probes(work, rows)
         about = tuple(links), contracts.Perturbation(work.group.algorithm), sides
         with spans.span(spans.DIGITAL, f"network[{first}:]"):
-            losses = spans.ready(chain.losses(*about, digital, contexts, probe, scale, h, self._batch(call, work).y))
+            losses = spans.ready(chain.losses(*about, digital, contexts, probe, scale, h, self.batch(call, work).y))
         report.losses[work.name] = records.loss_mean(losses)
         found = [self.shards.exact_entry(work, s.index, len(rows)) for s in self.plan.stages[first:]]
         report.entries += [entry for entry in found if entry]
@@ -182,12 +182,13 @@ class Passage:
                 report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
         return Message(h, {}, scores)
 
-    def _input(self, call: Call, work: Work) -> np.ndarray:
+    def inputs(self, call: Call, work: Work) -> np.ndarray:
         """Network input [1 or rows, batch, n] of an item, its labels laid over it."""
         labels = tuple(work.passes.label[r] for r in work.item.rows)
-        return task.lay(self._batch(call, work), labels, self.plan.n_classes, self.plan.overlay)
+        return task.lay(self.batch(call, work), labels, self.plan.n_classes, self.plan.overlay)
 
-    def _batch(self, call: Call, work: Work) -> task.Batch:
+    def batch(self, call: Call, work: Work) -> task.Batch:
+        """The samples of an item."""
         lo, hi = work.item.lo, work.item.hi
         if call.purpose != keys.TRAIN:
             return task.test_batch(self.data, lo, hi, self.plan.run.train.evaluate_chunk)
@@ -202,7 +203,7 @@ class Passage:
             self._read_out(call, work, h, scores, report)
 
     def _read_out(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
-        y = self._batch(call, work).y
+        y = self.batch(call, work).y
         if call.purpose == keys.TRAIN:
             if work.group.algorithm.signal == "losses":
                 report.losses[work.name] = records.loss_mean(task.losses(h, y))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 CHAIN = 3  # stages that are worth it
+BANK, FEWEST = 128, 64  # chips that go together; a smaller fleet goes chip by chip
+SMALL = 1 << 14  # parameters of a chip that goes with others
 
 
 class Item(NamedTuple):
@@ -120,9 +122,31 @@ class Plan:
         seed = self.run.fleet.seed
         return self.seed if seed is None else seed
 
+    @cached_property
+    def banked(self) -> bool:
+        """Whether the chips, small, simulated and many, go through compiled calls together (`core/bank.py`)."""
+        train, fleet = self.run.train, self.run.fleet
+        if self.pulls or train.placement != "clones" or fleet.real_time or fleet.replicas < FEWEST:
+            return False
+        sizes = sum(math.prod(leaf.shape) for s in self.stages for leaf in jax.tree.leaves(shapes(s.whole)))
+        chips = any(not s.exact for s in self.stages)
+        return chips and sizes <= SMALL and all(len(s.tiles) == 1 and not s.driven for s in self.stages)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the parameters of the chips of a bank are held and committed together, along a leading axis."""
+        return self.banked and self.run.fleet.share == "own"
+
     def copy_of(self, replica: int) -> int:
-        """Which set of parameters a replica holds: its own, or the one that all tied replicas share."""
-        return replica if self.run.fleet.share == "own" else 0
+        """Which set of parameters a replica holds: its own (the first of its bank), or the one that tied ones share."""
+        own = replica // BANK * BANK if self.stacked else replica
+        return own if self.run.fleet.share == "own" else 0
+
+    @property
+    def held(self) -> tuple[range, ...]:
+        """The copies, as they are held together; each by itself unless they are stacked."""
+        step = BANK if self.stacked else 1
+        return tuple(range(lo, min(lo + step, self.copies)) for lo in range(0, self.copies, step))
 
     @property
     def copies(self) -> int:

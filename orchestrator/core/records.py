@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from orchestrator.core import trees
-from orchestrator.core.plan import Item, Plan, shapes
+from orchestrator.core import tile, trees
+from orchestrator.core.plan import Plan, shapes
 from orchestrator.core.tile import Tile
+
+if TYPE_CHECKING:
+    from orchestrator.core.work import Work
 
 Tree = Any
 Evidence = dict[int, dict[int, Any]]
@@ -24,7 +27,10 @@ Name = tuple[int, int, int]  # (copy, stage, tile)
 
 @dataclass(frozen=True)
 class Record:
-    """evidence: group -> copy -> losses float32 [P], or {(stage, tile): mean gradient}."""
+    """evidence: group -> copy -> losses float32 [P], or {(stage, tile): mean gradient}.
+
+    Of copies that are held together (`Plan.held`): the first copy -> the same with a leading axis for them.
+    """
 
     step: int
     evidence: Evidence
@@ -38,8 +44,8 @@ def pack(evidence: Evidence) -> dict[str, np.ndarray]:
             if not isinstance(value, dict):
                 arrays[f"losses/{group}/{copy}"] = value
                 continue
-            for (stage, tile), gradient in value.items():
-                arrays |= trees.flatten(f"gradients/{group}/{copy}/{stage}/{tile}", gradient)
+            for (stage, t), gradient in value.items():
+                arrays |= trees.flatten(f"gradients/{group}/{copy}/{stage}/{t}", gradient)
     return arrays
 
 
@@ -48,13 +54,14 @@ def unpack(plan: Plan, arrays: dict[str, np.ndarray]) -> Evidence:
     evidence: Evidence = {}
     for group in plan.groups:
         copies: dict[int, Any] = {}
-        for copy in range(plan.copies):
+        for held in plan.held:
             if group.algorithm.evidence == "losses":
-                copies[copy] = arrays[f"losses/{group.index}/{copy}"]
+                copies[held.start] = arrays[f"losses/{group.index}/{held.start}"]
                 continue
             stages = [plan.stages[s] for s in range(group.first, group.last + 1) if plan.stages[s].trained]
-            copies[copy] = {
-                (s.index, t): trees.fill(f"gradients/{group.index}/{copy}/{s.index}/{t}", shapes(model), arrays)
+            prefix, several = f"gradients/{group.index}/{held.start}", (len(held),) if plan.stacked else ()
+            copies[held.start] = {
+                (s.index, t): trees.fill(f"{prefix}/{s.index}/{t}", _stacked(several, shapes(model)), arrays)
                 for s in stages
                 for t, model in enumerate(s.tiles)
             }
@@ -62,29 +69,36 @@ def unpack(plan: Plan, arrays: dict[str, np.ndarray]) -> Evidence:
     return evidence
 
 
+def _stacked(several: tuple[int, ...], shapes: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*several, *leaf.shape), leaf.dtype), shapes)
+
+
 def mean_loss(plan: Plan, evidence: Evidence) -> float | None:
     """Mean loss of the measured rows, if the readout gave losses."""
     losses = [v for g in plan.groups if g.algorithm.evidence == "losses" for v in evidence[g.index].values()]
-    return float(np.mean(losses)) if losses else None
+    return float(np.mean(np.concatenate([v.reshape(-1) for v in losses]))) if losses else None
 
 
-def reduce_losses(plan: Plan, items: Iterable[Item], means: dict[int, np.ndarray], passes: int) -> dict[int, Any]:
+def reduce_losses(plan: Plan, done: Iterable[Work], means: dict[int, np.ndarray], passes: int) -> dict[int, Any]:
     """Mean loss of each row, float32 [P], by copy; each row is of one item, so their order is immaterial."""
-    out = {copy: np.full(passes, np.nan, np.float32) for copy in range(plan.copies)}
-    for item in items:
-        out[plan.copy_of(item.replica)][list(item.rows)] = means[item.number]
+    several = [(len(held),) if plan.stacked else () for held in plan.held]
+    out = {h.start: np.full((*n, passes), np.nan, np.float32) for h, n in zip(plan.held, several, strict=True)}
+    for work in done:
+        out[plan.copy_of(work.item.replica)][..., list(work.item.rows)] = means[work.item.number]
     return out
 
 
-def reduce_gradients(plan: Plan, items: Iterable[Item], gradients: dict[int, Tree]) -> dict[int, Any]:
-    """Mean gradient by copy and tile: summed in item order in float64, then float32."""
+def reduce_gradients(plan: Plan, done: Iterable[Work], gradients: dict[int, Tree]) -> dict[int, Any]:
+    """Mean gradient by copy and tile: summed in the order of `done` in float64, then float32."""
     total: dict[int, Tree] = {}
     count: dict[int, int] = {}
-    for item in sorted(items):
-        copy = plan.copy_of(item.replica)
-        mine = jax.tree.map(lambda g: np.asarray(g, np.float64), gradients[item.number])
+    for work in done:
+        copy, samples = plan.copy_of(work.item.replica), work.item.hi - work.item.lo
+        mine = jax.tree.map(lambda g: np.asarray(g, np.float64), gradients[work.item.number])
+        if work.parts and not plan.stacked:  # the chips of a bank hold one copy
+            mine, samples = jax.tree.map(lambda g: np.sum(g, axis=0), mine), samples * len(work.parts)
         total[copy] = mine if copy not in total else jax.tree.map(np.add, total[copy], mine)
-        count[copy] = count.get(copy, 0) + item.hi - item.lo
+        count[copy] = count.get(copy, 0) + samples
     return {c: jax.tree.map(lambda g, n=count[c]: (g / n).astype(np.float32), t) for c, t in total.items()}
 
 
@@ -94,21 +108,19 @@ def loss_mean(losses: np.ndarray) -> np.ndarray:
 
 
 def tiles(plan: Plan) -> dict[Name, Tile]:
-    """Fresh tiles of a run by (copy, stage, tile)."""
-    return {
-        (copy, s.index, t): Tile(plan, copy, s.index, t)
-        for copy in range(plan.copies)
-        for s in plan.stages
-        for t in range(len(s.tiles))
-    }
+    """Fresh tiles of a run by (first copy, stage, tile)."""
+    return tile.tiles(plan, ((s.index, t) for s in plan.stages for t in range(len(s.tiles))))
 
 
-def replay(mine: dict[Name, Tile], records: Iterable[Record]) -> dict[Name, Tree]:
-    """Commit the records to tiles, fresh or restored; their parameters by (copy, stage, tile)."""
-    for record in records:
-        for tile in mine.values():
-            tile.commit(record.step, record.evidence)
-    return {name: jax.tree.map(np.asarray, tile.params) for name, tile in mine.items()}
+def commit(mine: dict[Name, Tile], record: Record) -> None:
+    """Commit a record to tiles, fresh or restored."""
+    for one in mine.values():
+        one.commit(record.step, record.evidence)
+
+
+def parameters(mine: dict[Name, Tile]) -> dict[Name, Tree]:
+    """Their parameters by (copy, stage, tile)."""
+    return {name: params for one in mine.values() for name, params in one.named().items()}
 
 
 def parameters_sha256(params: dict[Name, Tree]) -> str:

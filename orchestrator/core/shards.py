@@ -10,12 +10,13 @@ import numpy as np
 
 from algorithms.contracts import Perturbation
 from orchestrator.core import kernels, keys, spans
+from orchestrator.core.bank import Banks
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
 from orchestrator.core.plan import Plan, sides
 from orchestrator.core.pulling import Pulled, pieces, pulled
 from orchestrator.core.records import Record
-from orchestrator.core.tile import Tile
+from orchestrator.core.tile import Tile, tiles
 from orchestrator.core.work import Call, Work, all_work
 from orchestrator.core.writes import Writes
 from orchestrator.journal import crash
@@ -53,8 +54,9 @@ class Shards:
     def __init__(self, plan: Plan, hosted: Iterable[tuple[int, int]]) -> None:
         self.plan = plan
         hosted = list(hosted)
-        self.tiles = {(c, s, t): Tile(plan, c, s, t) for c in range(plan.copies) for s, t in hosted}
-        names = [(r, s, t) for r in range(plan.replicas) for s, t in hosted]
+        self.tiles = tiles(plan, hosted)
+        self.banks = Banks(plan, self.tiles) if plan.banked else None  # or a device and a clock for each chip
+        names = [] if plan.banked else [(r, s, t) for r in range(plan.replicas) for s, t in hosted]
         apart = [name for name in names if plan.stages[name[1]].hosted]
         self.host = Host([_instrument(plan, *name) for name in apart], plan.pulls) if apart else None
         self.pulled: Pulled | None = None
@@ -82,6 +84,8 @@ class Shards:
         """All that a run has changed here so far."""
         arrays = {f"{_joined(n)}/{k}": v for n, tile in self.tiles.items() for k, v in tile.state().items()}
         clocks = {_joined(n): (c.now, c.held, c.written) for n, c in self._clocks.items()}
+        if self.banks:
+            clocks = self.banks.clocks()
         return State(arrays, clocks)
 
     def restore(self, state: State) -> None:
@@ -95,6 +99,8 @@ class Shards:
         for name, clock in self._clocks.items():
             clock.now, held, clock.written = state.clocks[_joined(name)]
             clock.held = None if held is None else (held[0], held[1], held[2])
+        if self.banks:
+            self.banks.restore(state.clocks)
 
     def tile(self, work: Work, stage: int, t: int) -> Tile:
         """The tile whose parameters the item's replica holds."""
@@ -109,6 +115,8 @@ class Shards:
 
         mine: the items that are done here.
         """
+        if self.banks:
+            return self.banks.begin(call)
         self._moments.clear()
         self._writes.begin(mine, call.purpose == keys.TRAIN)
         if not self._walked:

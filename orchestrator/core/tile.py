@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from orchestrator.core import commit, keys, trees
@@ -17,16 +20,20 @@ Tree = Any
 
 
 class Tile:
-    """The state of (copy, stage, tile). `step` counts commits; `changed` is the commit that last moved the device."""
+    """The state of (copy, stage, tile). `step` counts commits; `changed` is the commit that last moved the device.
 
-    def __init__(self, plan: Plan, copy: int, stage: int, tile: int) -> None:
+    Of a bank it holds several copies, each array with a leading axis for them; `changed` is int64 [copies] then.
+    """
+
+    def __init__(self, plan: Plan, copies: range, stage: int, tile: int) -> None:
         spec = plan.stages[stage]
         self.model = spec.tiles[tile]
         self.group = plan.groups[spec.group]
         self.trained = spec.trained
         self.step = 0
-        self.changed = 0
-        self._copy = copy
+        self.changed: Any = np.zeros(len(copies), np.int64) if plan.stacked else 0
+        self._stacked = plan.stacked
+        self._copies = copies
         self._names = (stage, tile)
         self._perturb_key = keys.derive(plan.seed, keys.PERTURB, stage, tile)
         init_key = keys.derive(plan.seed, keys.INIT, stage, tile)
@@ -36,6 +43,8 @@ class Tile:
         if self.trained:
             state_key = keys.derive(plan.seed, keys.STATE, stage, tile)
             self._carry = commit.start(self._maker, state_key, self.params)
+        if self._stacked:
+            self.params, self._carry = (_repeated(len(copies), tree) for tree in (self.params, self._carry))
 
     @property
     def context(self) -> Tree:
@@ -44,14 +53,23 @@ class Tile:
 
     def state(self) -> dict[str, np.ndarray]:
         """All that commits change, as flat arrays: parameters, method and optimiser state, the two counters."""
-        counters = np.array([self.step, self.changed], np.int64)
+        counters = np.append(np.int64(self.step), self.changed)
         return {**trees.flatten("params", self.params), **trees.flatten("carry", self._carry), "counters": counters}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Stand where the tile of `state` stood. Raises ValueError if the arrays do not fit."""
         self.params = trees.fill("params", self.params, arrays)
         self._carry = trees.fill("carry", self._carry, arrays)
-        self.step, self.changed = map(int, arrays["counters"])
+        step, *changed = arrays["counters"].tolist()
+        self.step, self.changed = step, np.array(changed, np.int64) if self._stacked else changed[0]
+
+    def named(self) -> dict[tuple[int, int, int], Tree]:
+        """The parameters of each copy by (copy, stage, tile), as numpy arrays."""
+        whole = jax.tree.map(np.asarray, self.params)
+        if not self._stacked:
+            return {(self._copies.start, *self._names): whole}
+        each = enumerate(self._copies)
+        return {(copy, *self._names): jax.tree.map(lambda leaf, i=i: leaf[i], whole) for i, copy in each}
 
     def commit(self, step: int, evidence: dict) -> dict[str, Any]:
         """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
@@ -60,20 +78,33 @@ class Tile:
         if step > self.step:
             raise RuntimeError(f"record {step} follows {self.step - 1}: a record is missing")
         self.step += 1
-        mine = evidence.get(self.group.index, {}).get(self._copy)
+        mine = evidence.get(self.group.index, {}).get(self._copies.start)
         if not self.trained or mine is None:
             return {}
         if self.group.algorithm.evidence == "gradients":
             mine = mine[self._names]
         else:
             mine = np.asarray(mine, np.float32)  # older journals hold float64
-        found = commit.commit(self._maker, self._perturb_key, step, self._carry, self.params, mine)
+        change = commit.commit_all if self._stacked else commit.commit
+        found = change(self._maker, self._perturb_key, step, self._carry, self.params, mine)
         self.params, self._carry, moved, info = found
-        if self.params["device"] and bool(moved):  # digital parameters are not waited for
-            self.changed = self.step
+        if self.params["device"]:  # digital parameters are not waited for
+            changed = np.where(moved, self.step, self.changed)
+            self.changed = changed if self._stacked else int(changed)
         return info
+
+
+def tiles(plan: Plan, hosted: Iterable[tuple[int, int]]) -> dict[tuple[int, int, int], Tile]:
+    """Fresh tiles of some (stage, tile)s of a run, by (first copy, stage, tile)."""
+    hosted = list(hosted)
+    return {(copies.start, s, t): Tile(plan, copies, s, t) for copies in plan.held for s, t in hosted}
 
 
 @jax.jit
 def _step_key(key: Any, step: Any) -> Any:
     return jax.random.fold_in(key, step)
+
+
+@partial(jax.jit, static_argnums=0)
+def _repeated(n: int, tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *leaf.shape)), tree)

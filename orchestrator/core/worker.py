@@ -15,6 +15,7 @@ import numpy as np
 
 from algorithms import contracts
 from orchestrator.core import kernels, ledger, records, spans, task
+from orchestrator.core.bank import Banks
 from orchestrator.core.layout import Layout, Segment
 from orchestrator.core.passage import Passage
 from orchestrator.core.plan import build
@@ -66,6 +67,8 @@ class Worker:
     def step(self, call: Call) -> tuple[None, Report]:
         """A whole network is here: forward, learn, reply, in one call."""
         segment = self.lane.segments[0]
+        if self.shards.banks:
+            return None, self._banks(call, self.shards.banks)
         errors, report = self.forward(call, segment)
         if errors:
             report.gradients.update(self.reply(call, segment, ("error",), errors)[1].gradients)
@@ -123,7 +126,8 @@ class Worker:
             error = next(m[work.name] for m in errors if work.name in m)
             signal = _summed([m[work.name] for m in cots]) if chain and cots else error
             for stage in reversed(range(segment.first, min(segment.last, len(self.plan.stages)))):
-                if stage < group.first or (stage > group.last and not chain):
+                learns = stage <= group.last and self.plan.stages[stage].trained
+                if stage < group.first or not (chain or learns):
                     continue
                 parts = self._learn(work, stage, signal, [m[work.name] for m in peers if work.name in m], report)
                 if chain and stage > segment.first:
@@ -139,7 +143,7 @@ class Worker:
 
     def parameters(self) -> tuple[None, dict[tuple[int, int, int], Tree]]:
         """Parameters of the hosted tiles by (copy, stage, tile)."""
-        return None, {name: jax.tree.map(np.asarray, tile.params) for name, tile in self.shards.tiles.items()}
+        return None, records.parameters(self.shards.tiles)
 
     def state(self) -> tuple[None, State]:
         """State of the hosted shards."""
@@ -204,6 +208,15 @@ class Worker:
             if cot_x is not None:
                 cots[t] = kernels.hand_down(spec, t, h_in, cot_x)
         return cots
+
+    def _banks(self, call: Call, banks: Banks) -> Report:
+        """`step` with the chips of this lane many at a time."""
+        report = Report(self.index)
+        self._begin(call)
+        for work in self._work(call):
+            banks.measure(call, work, self.passage, report)
+        report.entries = [ledger.total(report.entries)] if report.entries else []
+        return report
 
     # --- bookkeeping ----------------------------------------------------------------------------------------------
 

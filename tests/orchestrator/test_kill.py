@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from algorithms import registry
+from orchestrator.core.plan import FEWEST
 from orchestrator.journal import crash, journal
 from orchestrator.kept import read_history
 from orchestrator.replay import replay
@@ -76,6 +77,16 @@ def test_killed_at_every_point_of_the_commit_path(method, point, run_file, pnn, 
             pnn("train", run, "--local", "--out", path, code=0)
         goes_on(pnn, path, wanted)
         path = tmp_path / "another"
+
+
+@pytest.mark.parametrize("share", ["own", pytest.param("tied", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["spsa", pytest.param("physics-aware", marks=pytest.mark.slow)])
+def test_a_fleet_in_banks_is_killed_in_the_middle_of_a_commit(method, share, run_file, pnn, reference, tmp_path):
+    network = [{"substrate": "crossbar", "size": 4, "decode": "tanh"}, {"substrate": "crossbar", "size": 10}]
+    run = run_file(method, network=network, fleet={"replicas": FEWEST, "share": share}, **RUN)
+    wanted = expected(reference, pnn, run, tmp_path)
+    pnn("train", run, "--local", "--out", tmp_path / "run", code=-signal.SIGKILL, env={"PNN_CRASH": "commit.half@15"})
+    goes_on(pnn, tmp_path / "run", wanted)
 
 
 def kill_at_random(process, path, chance, steps):

@@ -23,7 +23,7 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     run = Run.build({"network": [layer, layer, {"substrate": "digital", "size": 10}], "method": options["method"]})
     data = task.dataset(run.data)
     plan = build(run, data.x_train.shape[1], data.n_classes)
-    tile = Tile(plan, 0, 1, 0)
+    tile = Tile(plan, range(1), 1, 0)
     passes = len(plan.groups[0].passes)
     losses = 2.3 + 0.01 * np.random.default_rng(0).standard_normal(passes)
     steps = itertools.count()
