@@ -18,7 +18,7 @@ from physics.directions import SMALL
 
 Array = Any
 Tree = Any
-CACHE = 1 << 20  # bytes that a few probes may leave between two stages
+CACHE = 1 << 21  # bytes that a few probes may leave between two stages
 
 
 class Link(NamedTuple):

@@ -29,6 +29,7 @@ Tree = Any
 
 WHOLE = 1 << 18  # entries of a tile that is changed at once. Frozen: with Adam, blocks may differ in a last bit
 BLOCK = 1 << 18  # entries of a block, about
+TOGETHER = 8  # tiles that are changed by one call, at most
 ALIGN = 32  # lazy leaves are asked for rows from a multiple of it
 
 _unfused = partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion"})
@@ -36,12 +37,13 @@ _literal = partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion,
 
 
 class Maker(NamedTuple):
-    """What turns a gradient into parameters; all of it is static."""
+    """What turns a gradient into parameters; all of it is static. stacked: several copies, along a leading axis."""
 
     algorithm: Algorithm
     optimiser: Optimiser
     model: Model
     margin: float
+    stacked: bool = False
 
 
 @partial(_unfused, static_argnums=(0, 1))
@@ -57,35 +59,73 @@ def start(maker: Maker, key: Any, params: Tree) -> Tree:
     return maker.algorithm.init(key, params), maker.optimiser.build().init(params)
 
 
-def commit(
-    maker: Maker, key: Any, step: int, carry: Tree, params: Tree, evidence: Tree
-) -> tuple[Tree, Tree, Any, dict]:
-    """(parameters, carry, whether they moved, what to log). `params` and `carry` may be used up."""
-    if sum(leaf.size for leaf in jax.tree.leaves(params)) > WHOLE:
-        return _commit_in_blocks(maker, key, step, carry, params, evidence)
-    update = _update(maker.algorithm, key, np.int32(step), carry[0], params, evidence)
-    params, carry, move = _apply(maker, carry, params, *update[:3])
-    return params, carry, move, update.info
+class Due(NamedTuple):
+    """What is to be committed to a tile. carry: (state of the method, state of the optimiser); key: of directions."""
+
+    maker: Maker
+    key: Any
+    carry: Tree
+    params: Tree
+    evidence: Tree
 
 
-def commit_all(
-    maker: Maker, key: Any, step: int, carry: Tree, params: Tree, evidence: Tree
-) -> tuple[Tree, Tree, Any, dict]:
-    """`commit` of several sets of parameters, each along a leading axis of all but key and step."""
-    update = _update_all(maker.algorithm, key, np.int32(step), carry[0], params, evidence)
-    params, carry, move = _apply_all(maker, carry, params, *update[:3])
-    return params, carry, move, update.info
+class Done(NamedTuple):
+    """What came of it: whether the parameters moved, what to log, the key of the directions of the next step."""
+
+    params: Tree
+    carry: Tree
+    moved: Any
+    info: dict
+    next_key: Any
+
+
+def commit(step: int, due: list[Due]) -> list[Done]:
+    """The evidence of a step, committed to tiles, small ones together. `params` and `carry` of large ones are used up.
+
+    Together or alone, each has the same bits: what is fused is exact, and the rest is not fused.
+    """
+    found: dict[int, Done] = {}
+    small = [i for i, one in enumerate(due) if one.maker.stacked or _size(one.params) <= WHOLE]
+    for lo in range(0, len(small), TOGETHER):
+        some = small[lo : lo + TOGETHER]
+        makers, rest = tuple(due[i].maker for i in some), [due[i][1:] for i in some]
+        updates, next_keys = _updates(makers, np.int32(step), rest)
+        changed = _apply(makers, [(carry, params) for _, carry, params, _ in rest], [u[:3] for u in updates])
+        for i, made, update, key in zip(some, changed, updates, next_keys, strict=True):
+            params, carry, moved = made
+            found[i] = Done(params, carry, moved, update.info, key)
+    for i in range(len(due)):
+        if i not in found:
+            found[i] = _commit_in_blocks(step, due[i])
+    return [found[i] for i in range(len(due))]
 
 
 @partial(jax.jit, static_argnums=0)
-def _update(algorithm: Algorithm, key: Any, step: Any, state: Tree, params: Tree, evidence: Tree) -> Update:
-    """Evidence -> gradient, as arrays."""
-    update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
-    return update._replace(gradient=dense(update.gradient))
+def _updates(makers: tuple[Maker, ...], step: Any, due: list[tuple]) -> tuple[list[Update], list[Any]]:
+    """Evidence -> gradient, as arrays; and the keys of the next step."""
+    found = []
+    for maker, (key, (state, _), params, evidence) in zip(makers, due, strict=True):
+
+        def update(state: Tree, params: Tree, evidence: Tree, maker: Maker = maker, key: Any = key) -> Update:
+            made = maker.algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
+            return made._replace(gradient=dense(made.gradient), move=jnp.asarray(made.move))
+
+        found.append((jax.vmap(update) if maker.stacked else update)(state, params, evidence))
+    return found, [jax.random.fold_in(key, step + 1) for key, *_ in due]
+
+
+@partial(_unfused, static_argnums=0)
+def _apply(makers: tuple[Maker, ...], tiles: list[tuple], updates: list[tuple]) -> list[tuple]:
+    """Gradient -> change -> legal parameters: (parameters, carry, whether they moved) of each."""
+    found = []
+    for maker, tile, update in zip(makers, tiles, updates, strict=True):
+        change = partial(_applied, maker)
+        found.append((jax.vmap(change) if maker.stacked else change)(*tile, *update))
+    return found
 
 
 def _applied(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state: Tree, wanted: Any) -> tuple:
-    """Gradient -> change -> legal parameters. A step without one finite loss moves nothing."""
+    """`_apply` of one. A step without one finite loss moves nothing."""
     state, opt_state = carry
     finite = jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
     whole = jnp.all(finite)
@@ -102,23 +142,6 @@ def _applied(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state:
     return keep(move, moved, params), carried, move
 
 
-_apply = _unfused(_applied, static_argnums=0)
-
-
-@partial(jax.jit, static_argnums=0)
-def _update_all(algorithm: Algorithm, key: Any, step: Any, *mine: Tree) -> Update:
-    def each(*mine: Tree) -> Update:
-        update = algorithm.update(jax.random.fold_in(key, step), step, *mine)
-        return update._replace(gradient=dense(update.gradient), move=jnp.asarray(update.move))
-
-    return jax.vmap(each)(*mine)
-
-
-@partial(_unfused, static_argnums=0)
-def _apply_all(maker: Maker, *mine: Tree) -> tuple:
-    return jax.vmap(partial(_applied, maker))(*mine)
-
-
 def _within(model: Model, margin: float, device: Tree) -> Tree:
     """As close as legal, and far enough from the limits that a perturbed write is legal too."""
     ports = model.ports.params
@@ -128,14 +151,12 @@ def _within(model: Model, margin: float, device: Tree) -> Tree:
 # --- in blocks --------------------------------------------------------------------------------------------------------
 
 
-def _commit_in_blocks(
-    maker: Maker, key: Any, step: int, carry: Tree, params: Tree, evidence: Tree
-) -> tuple[Tree, Tree, bool, dict]:
-    state, opt_state = carry
-    update, finite = _lazy_update(maker.algorithm, key, np.int32(step), state, params, evidence)
+def _commit_in_blocks(step: int, due: Due) -> Done:
+    maker, key, (state, opt_state), params, evidence = due
+    update, finite, next_key = _lazy_update(maker.algorithm, key, np.int32(step), state, params, evidence)
     state = update.state if bool(finite) else state
     if not (bool(finite) and bool(update.move)):
-        return params, (state, opt_state), False, update.info
+        return Done(params, (state, opt_state), False, update.info, next_key)
     paths, shape = jax.tree.flatten_with_path(params)
     tree: Any = shape  # its type lacks `flatten_up_to`
     leaves = [leaf for _, leaf in paths]
@@ -145,7 +166,7 @@ def _commit_in_blocks(
         g = _rows(gradients[j], np.int32(lo), n)
         where = Where(tree, j, _port(paths[j][0]), n, last=(j, lo, n) == work[-1])
         leaves[j], opt_state = _apply_rows(maker, where, leaves[j], opt_state, g, np.int32(lo))
-    return jax.tree.unflatten(tree, leaves), (state, opt_state), True, update.info
+    return Done(jax.tree.unflatten(tree, leaves), (state, opt_state), True, update.info, next_key)
 
 
 class Where(NamedTuple):
@@ -161,12 +182,12 @@ class Where(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def _lazy_update(
     algorithm: Algorithm, key: Any, step: Any, state: Tree, params: Tree, evidence: Tree
-) -> tuple[Update, Any]:
-    """Evidence -> gradient, as it comes; and whether all of it is finite."""
+) -> tuple[Update, Any, Any]:
+    """Evidence -> gradient, as it comes; whether all of it is finite; the key of the next step."""
     update = algorithm.update(jax.random.fold_in(key, step), step, state, params, evidence)
     leaves = jax.tree.leaves(update.gradient, is_leaf=is_lazy)
     finite = [g.finite() if is_lazy(g) else jnp.all(jnp.isfinite(g)) for g in leaves]
-    return update, jnp.all(jnp.array(finite))
+    return update, jnp.all(jnp.array(finite)), jax.random.fold_in(key, step + 1)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -203,6 +224,10 @@ def _apply_rows(maker: Maker, where: Where, leaf: Any, opt_state: Tree, g: Any, 
         return paste(old, new) if i == j else old
 
     return paste(leaf, rows), jax.tree.map(keep, owner, opt_state, moved)
+
+
+def _size(tree: Tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _port(path: Any) -> str | None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from orchestrator.spec import Driver, Run, Stage
 
 
-CHAIN = 3  # stages that are worth it
 BANK, FEWEST = 128, 64  # chips that go together; a smaller fleet goes chip by chip
 SMALL = 1 << 14  # parameters of a chip that goes with others
 
@@ -214,8 +213,7 @@ class Plan:
     def chain(self, group: Group, passes: Passes, item: Item) -> int:
         """The first of the digital stages that end the network and go to their losses in one call; else their number.
 
-        They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`). Two
-        are faster one by one: each of their products is large enough for several threads.
+        They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`).
         """
         first = len(self.stages)
         if group.algorithm.signal != "losses" or passes is not group.passes or self.run.train.placement != "clones":
@@ -225,7 +223,7 @@ class Plan:
             if not (alike and stage.exact and len(stage.tiles) == 1 and hasattr(stage.whole, "share")):
                 break
             first = stage.index
-        return first if len(self.stages) - first >= CHAIN else len(self.stages)
+        return first
 
     @cached_property
     def hosted(self) -> bool:

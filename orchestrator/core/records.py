@@ -114,8 +114,8 @@ def tiles(plan: Plan) -> dict[Name, Tile]:
 
 def commit(mine: dict[Name, Tile], record: Record) -> None:
     """Commit a record to tiles, fresh or restored."""
-    for one in mine.values():
-        one.commit(record.step, record.evidence)
+    for _ in tile.commit_record(mine.values(), record):
+        pass
 
 
 def parameters(mine: dict[Name, Tile]) -> dict[Name, Tree]:

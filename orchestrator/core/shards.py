@@ -16,7 +16,7 @@ from orchestrator.core.ledger import Entry, exact
 from orchestrator.core.plan import Plan, sides
 from orchestrator.core.pulling import Pulled, pieces, pulled
 from orchestrator.core.records import Record
-from orchestrator.core.tile import Tile, tiles
+from orchestrator.core.tile import Tile, commit_record, tiles
 from orchestrator.core.work import Call, Work, all_work
 from orchestrator.core.writes import Writes
 from orchestrator.journal import crash
@@ -73,11 +73,10 @@ class Shards:
         if record is None:
             return
         crash.reach("commit.before")
-        for tile in self.tiles.values():
-            with spans.span(spans.COMMIT):
-                tile.commit(record.step, record.evidence)
+        with spans.span(spans.COMMIT):
+            for tile in commit_record(self.tiles.values(), record):
                 spans.ready(tile.params)
-            crash.reach("commit.half")
+                crash.reach("commit.half")
         crash.reach("commit.after")
 
     def state(self) -> State:

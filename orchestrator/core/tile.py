@@ -1,13 +1,13 @@
 """A tile: parameters, method state and optimiser state of a stage or a slice of it, and the commit that changes them.
 
-`commit` is the only place where parameters change; live training and replay call the same one.
+`commit_record` is the only place where parameters change; live training and replay call the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ import numpy as np
 
 from orchestrator.core import commit, keys, trees
 from orchestrator.core.plan import Plan
+
+if TYPE_CHECKING:
+    from orchestrator.core.records import Record
 
 Tree = Any
 
@@ -38,7 +41,9 @@ class Tile:
         self._perturb_key = keys.derive(plan.seed, keys.PERTURB, stage, tile)
         init_key = keys.derive(plan.seed, keys.INIT, stage, tile)
         self.params = commit.first(self.model, self.group.margin if self.trained else 0.0, init_key)
-        self._maker = commit.Maker(self.group.algorithm, self.group.optimiser, self.model, self.group.margin)
+        how = self.group.algorithm, self.group.optimiser, self.model, self.group.margin
+        self._maker = commit.Maker(*how, stacked=plan.stacked)
+        self._key: Any = None  # of this step, if it is known
         self._carry: Tree = ()
         if self.trained:
             state_key = keys.derive(plan.seed, keys.STATE, stage, tile)
@@ -49,7 +54,14 @@ class Tile:
     @property
     def context(self) -> Tree:
         """What `perturb` is given: the key of this step, the method's state, the parameters."""
-        return _step_key(self._perturb_key, np.int32(self.step)), self._carry[0], self.params
+        if self._key is None:
+            self._key = _step_key(self._perturb_key, np.int32(self.step))
+        return self._key, self._carry[0], self.params
+
+    @property
+    def copy(self) -> int:
+        """The first copy that is held."""
+        return self._copies.start
 
     def state(self) -> dict[str, np.ndarray]:
         """All that commits change, as flat arrays: parameters, method and optimiser state, the two counters."""
@@ -60,6 +72,7 @@ class Tile:
         """Stand where the tile of `state` stood. Raises ValueError if the arrays do not fit."""
         self.params = trees.fill("params", self.params, arrays)
         self._carry = trees.fill("carry", self._carry, arrays)
+        self._key = None
         step, *changed = arrays["counters"].tolist()
         self.step, self.changed = step, np.array(changed, np.int64) if self._stacked else changed[0]
 
@@ -71,27 +84,38 @@ class Tile:
         each = enumerate(self._copies)
         return {(copy, *self._names): jax.tree.map(lambda leaf, i=i: leaf[i], whole) for i, copy in each}
 
-    def commit(self, step: int, evidence: dict) -> dict[str, Any]:
-        """Apply the record of `step`, once: a record that was applied before is ignored. Returns what to log."""
-        if step < self.step:
-            return {}
-        if step > self.step:
-            raise RuntimeError(f"record {step} follows {self.step - 1}: a record is missing")
-        self.step += 1
-        mine = evidence.get(self.group.index, {}).get(self._copies.start)
+    def due(self, record: Record) -> commit.Due | None:
+        """What a record changes here: nothing if it was applied before, or is not about this tile."""
+        if record.step < self.step:
+            return None
+        if record.step > self.step:
+            raise RuntimeError(f"record {record.step} follows {self.step - 1}: a record is missing")
+        self.step, self._key = self.step + 1, None
+        mine = record.evidence.get(self.group.index, {}).get(self._copies.start)
         if not self.trained or mine is None:
-            return {}
+            return None
         if self.group.algorithm.evidence == "gradients":
             mine = mine[self._names]
         else:
             mine = np.asarray(mine, np.float32)  # older journals hold float64
-        change = commit.commit_all if self._stacked else commit.commit
-        found = change(self._maker, self._perturb_key, step, self._carry, self.params, mine)
-        self.params, self._carry, moved, info = found
+        return commit.Due(self._maker, self._perturb_key, self._carry, self.params, mine)
+
+    def take(self, done: commit.Done) -> None:
+        """Be what came of it."""
+        self.params, self._carry, self._key = done.params, done.carry, done.next_key
         if self.params["device"]:  # digital parameters are not waited for
-            changed = np.where(moved, self.step, self.changed)
+            changed = np.where(done.moved, self.step, self.changed)
             self.changed = changed if self._stacked else int(changed)
-        return info
+
+
+def commit_record(tiles: Iterable[Tile], record: Record) -> Iterator[Tile]:
+    """Apply a record to tiles, once; those of one copy together. Yields each that has changed."""
+    tiles = list(tiles)
+    for copy in dict.fromkeys(tile.copy for tile in tiles):
+        due = [(tile, what) for tile in tiles if tile.copy == copy and (what := tile.due(record)) is not None]
+        for (tile, _), done in zip(due, commit.commit(record.step, [what for _, what in due]), strict=True):
+            tile.take(done)
+            yield tile
 
 
 def tiles(plan: Plan, hosted: Iterable[tuple[int, int]]) -> dict[tuple[int, int, int], Tile]:

@@ -1,4 +1,4 @@
-"""Updates a second of one layer from the losses of K probes, through `Tile.commit`, where all parameters change."""
+"""Updates a second of one layer from the losses of K probes, through `commit_record`, where all parameters change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from orchestrator.bench.ours.repeat import rate
 from orchestrator.bench.serve import Round
 from orchestrator.core import task
 from orchestrator.core.plan import build
-from orchestrator.core.tile import Tile
+from orchestrator.core.records import Record
+from orchestrator.core.tile import Tile, commit_record
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
@@ -29,7 +30,8 @@ def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     steps = itertools.count()
 
     def commit() -> None:
-        tile.commit(next(steps), {0: {0: losses}})
+        for _ in commit_record([tile], Record(next(steps), {0: {0: losses}})):
+            pass
         jax.block_until_ready(tile.params)
 
     return {"parameters": width * width + width, "rows": passes}, rate(commit, options["seconds"])
