@@ -264,6 +264,7 @@ def threefry(key: Array, first: Array | int, n: int) -> Array:
     return in_halves(lambda count: _rounds(key, count), count)[:n]
 
 
+@jax.jit  # not for its sake, but so that JAX traces its hundred operations once for each shape
 def _rounds(key: Array, count: Array) -> Array:
     ks = key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
     x1 = count

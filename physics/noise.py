@@ -76,6 +76,7 @@ def _words(k0: Array, k1: Array, count: Array) -> Array:
     return x0 ^ x1
 
 
+@jax.jit  # not for its sake, but so that JAX traces its hundred operations once for each shape
 def _threefry(k0: Array, k1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
     ks = k0, k1, k0 ^ k1 ^ np.uint32(0x1BD11BDA)
     x0, x1 = x0 + ks[0], x1 + ks[1]
