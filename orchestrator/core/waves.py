@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-WAVES = 32  # at most, of the items of one lane in one call
+WAVES = 64  # at most, of the items of one lane in one call
 A = TypeVar("A")
 
 

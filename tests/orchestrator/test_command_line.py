@@ -115,6 +115,8 @@ def test_a_signal_ends_the_step_and_says_how_to_go_on(signum, code, times, tmp_p
     assert f"is being written by process {process.pid} " in refused
     for _ in range(times):
         process.send_signal(signum)
+        while process.poll() is None and signum.name not in (tmp_path / "0.err").read_text():
+            time.sleep(0.01)  # the second while the first is told would end all before it is told
     assert process.wait(timeout=60) == code
     told = (tmp_path / "0.err").read_text()
     assert f"pnn resume {path} --local" in told and "Traceback" not in told

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from orchestrator.bench.row import Part, Row, ours
 
-ABOUT = {"stages": 4, "ms": 5.0, "probes": 32, "seconds": 5.0}
+ABOUT = {"stages": 4, "ms": 5.0, "probes": 128, "seconds": 5.0}
 ROW = Row(
     "pipeline",
-    "Rate of four stages of 5 ms over four actors, against one stage after the other.",
+    "Rate of four stages of 5 ms over four actors with 128 probes, against one stage after the other.",
     (
         Part(
             "pipeline",
