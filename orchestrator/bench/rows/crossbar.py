@@ -20,6 +20,7 @@ ROW = Row(
             peer("aihwkit_tile", management=False, calls=300, **SIZE),
             "aihwkit TorchInferenceRPUConfig tile",
             3.0,
+            reason="three products, two exact and one of the variances, where the tile makes one",
             quick={"seconds": 0.3, "calls": 10},
         ),
         Part(

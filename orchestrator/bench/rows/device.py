@@ -17,6 +17,7 @@ def part(name: str, devices: int, ms: float, bar: float | None, stages: int = 1)
         ours("bare_devices", **about),
         "the same devices in a bare loop",
         bar,
+        reason="the threads of a host hand each other the lock of the interpreter between two cores",
         quick={"devices": 2, "seconds": 0.5},
     )
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from orchestrator.bench.row import Part, Row, ours
 
 BATCH = 32
+REASON = (
+    "every write of a chip draws a number for each of its 4,820 conductances: physics is four fifths of what a chip "
+    "takes in a bank, and a fifteenth of what it takes alone"
+)
 ROW = Row(
     "fleet",
     "Passes of chips a second (samples through a chip) in steps of SPSA with 4,096 crossbar chips of 2,410 parameters, "
@@ -17,6 +21,7 @@ ROW = Row(
             ours("chip_by_chip", chips=4096, layers=[64, 32, 10], share=share, batch=BATCH, seconds=5.0),
             "one call for each chip",
             50.0,
+            reason=REASON,
             quick={"chips": 16, "seconds": 0.5},
         )
         for share in ("own", "tied")

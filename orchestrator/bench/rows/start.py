@@ -6,6 +6,7 @@ from orchestrator.bench.row import Part, Row, ours
 
 BARE_JAX = "import jax, flax, optax; one compile"
 BARE_RAY = "ray.init; two such actors"
+REASON = "some thirty functions are traced and lowered to find what was compiled of them"
 ROW = Row(
     "start",
     "Seconds from the start of a fresh `pnn train` to the end of step 1 with what was compiled before in a cache, "
@@ -19,6 +20,7 @@ ROW = Row(
             BARE_JAX,
             1.5,
             "lower",
+            reason=REASON,
             quick={},
         ),
         Part(
@@ -37,6 +39,7 @@ ROW = Row(
             BARE_RAY,
             1.5,
             "lower",
+            reason=REASON,
         ),
     ),
 )

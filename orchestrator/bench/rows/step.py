@@ -15,6 +15,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "spsa": {"name": "spsa", "probes": PROBES},
     "rank-1": {"name": "low-rank-es", "probes": PROBES},
 }
+REASONS = {
+    "spsa": "directions with an entry for every parameter are made, added twice and made again, whatever the batch",
+    "rank-1": "the update, with Adam, and its dispatch are longer than the forwards of so few samples",
+}
 SECONDS = 2.0
 QUICK = {"generations": 2, "layers": [64, 205, 205, 205, 10], "seconds": 0.2}
 
@@ -45,7 +49,7 @@ def parts(size: str, batch: int, method: str) -> tuple[Part, ...]:
         "deadline_s": 600.0,
     }
     return (
-        Part(name, peer="8 unperturbed forwards, the faster way", bar=BARS[batch], **told),
+        Part(name, peer="8 unperturbed forwards, the faster way", bar=BARS[batch], reason=REASONS[method], **told),
         Part(f"{name}-chain", peer="8 unperturbed forwards, one chain of products", their_key="chain", **told),
         Part(f"{name}-blocked", peer="8 unperturbed forwards, block by block", their_key="blocked", **told),
     )

@@ -16,6 +16,7 @@ ROW = Row(
             ours("bare_devices", stages=1, **ABOUT),
             "summed rates of the devices",
             bar,
+            reason="the threads of a host hand each other the lock of the interpreter between two cores",
             quick={"seconds": 0.5, "factor": 10.0} if bar else None,
         )
         for name, mode, bar in (("stragglers", "fastest", 0.90), ("stragglers/waiting-for-all", "deterministic", None))
