@@ -18,12 +18,13 @@ from orchestrator.bench.serve import Round
 from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
 
+DEVICES = ("devices", "ms", "probes", "stages", "seconds")  # what their tree is made of
 SIZE, CLASSES = 16, 10  # outputs of a stage in between, and of the last
 
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     """options: devices, ms, probes, stages (1: devices beside each other), seconds (of a round, about)."""
-    run = Run.build(tree_of(**options))
+    run = Run.build(tree_of(**{k: options[k] for k in DEVICES}))
     pool = InProcessPool(run)
     atexit.register(pool.close)
     coordinator = Coordinator(run, pool)

@@ -11,7 +11,7 @@ import atexit
 from typing import Any
 
 from orchestrator import Run
-from orchestrator.bench.ours.device import rounds, tree_of
+from orchestrator.bench.ours.device import DEVICES, rounds, tree_of
 from orchestrator.bench.serve import Round
 from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
@@ -21,7 +21,7 @@ ROWS = 4  # that a device takes at once: two probes
 
 def setup(options: dict[str, Any]) -> tuple[dict[str, Any], Round]:
     """options: devices, slow, factor, ms, probes (of a step), mode, seconds (of a round, about)."""
-    about = {k: v for k, v in options.items() if k not in ("slow", "factor", "mode")}
+    about = {k: options[k] for k in DEVICES if k != "stages"}
     tree = tree_of(**about, stages=1, rows=ROWS)
     (stage,) = tree["network"]
     measure_s = options["ms"] / 1e3 * options["factor"]

@@ -17,8 +17,8 @@ REASON = (
 )
 ROW = Row(
     "commit",
-    "Time of the update of one layer of width 1,024 from 32 directions, by a plain gradient step, in units of one forward "
-    "pass of 100 samples.",
+    "Time of the update of one layer of width 1,024 from 32 directions, by a plain gradient step, in units of one "
+    "forward pass of 100 samples.",
     tuple(
         Part(
             f"commit/{name}",
