@@ -22,7 +22,7 @@ def lines(row: Any, whole: dict[str, Any]) -> list[str]:
     told = {part["row"]: part for part in whole["parts"]}
     found = []
     for part in row.parts:
-        if part.name not in told:
+        if part.name not in told or (part.bar is None and part.their_key):  # the same rounds against a slower way
             continue
         t = told[part.name]
         met = "failed" if t["failure"] else "" if part.bar is None else "met" if t["met"] else "**not met**"
