@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.core import history, records, trees
 from orchestrator.core.plan import Plan, build
+from orchestrator.core.tile import commit_record
 from orchestrator.journal import journal
 from orchestrator.kept import read_history, read_run, usable_snapshot
 from orchestrator.problems import Problem, RunFileError
@@ -48,7 +49,7 @@ def replay(path: Path, until: int | None = None) -> Replayed:
     reach = min(want, told.replayable(base))
     for live, record in history.recorded(plan, told, journal.read(path / journal.NAME), base, reach):
         if record is not None:
-            records.commit(mine, record)
+            commit_record(mine.values(), record)
             _check(path, told, live.step + 1, mine)
     params = records.parameters(mine)
     return Replayed(reach, last, params, records.parameters_sha256(params))

@@ -77,10 +77,12 @@ class Banks:
 
     def begin(self, call: Call) -> None:
         """Let the clock of every chip run through all that it does in a call, here or elsewhere."""
-        if call.purpose == keys.TRAIN and self._training is None:
-            self._training = banks(self._plan, call)
+        trains = call.purpose == keys.TRAIN
+        every = self._training if trains and self._training is not None else banks(self._plan, call)
+        if trains:
+            self._training = every  # the same in every step
         self._moments.clear()
-        for work in self._training if call.purpose == keys.TRAIN and self._training else banks(self._plan, call):
+        for work in every:
             for spec in self._plan.stages:
                 if not spec.exact and work.passes.on != "twin":
                     self._moments[(work.name, spec.index)] = self._walk(work, spec)

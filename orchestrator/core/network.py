@@ -115,7 +115,7 @@ def many(course: Course, turns: int, key: Array, stages: list[Stage], item: Item
 
 
 def one(course: Course, key: Array, stages: list[Stage], item: Item) -> Outcome:
-    """One chip."""
+    """One chip: all rows of `item` through `stages`, and what they lose, learn or answer; see `Outcome`."""
     algorithm, h, scores = course.group.algorithm, item.x, None
     traces: list[Trace] = []
     gradients: dict[int, Tree] = {}

@@ -112,12 +112,6 @@ def tiles(plan: Plan) -> dict[Name, Tile]:
     return tile.tiles(plan, ((s.index, t) for s in plan.stages for t in range(len(s.tiles))))
 
 
-def commit(mine: dict[Name, Tile], record: Record) -> None:
-    """Commit a record to tiles, fresh or restored."""
-    for _ in tile.commit_record(mine.values(), record):
-        pass
-
-
 def parameters(mine: dict[Name, Tile]) -> dict[Name, Tree]:
     """Their parameters by (copy, stage, tile)."""
     return {name: params for one in mine.values() for name, params in one.named().items()}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from orchestrator.core import commit, keys, trees
+from orchestrator.core import commit, keys, spans, trees
 from orchestrator.core.plan import Plan
+from orchestrator.journal import crash
 
 if TYPE_CHECKING:
     from orchestrator.core.records import Record
@@ -108,14 +109,15 @@ class Tile:
             self.changed = changed if self._stacked else int(changed)
 
 
-def commit_record(tiles: Iterable[Tile], record: Record) -> Iterator[Tile]:
-    """Apply a record to tiles, once; those of one copy together. Yields each that has changed."""
+def commit_record(tiles: Iterable[Tile], record: Record) -> None:
+    """Apply a record to tiles, once; those of one copy together. Raises RuntimeError if one before it is missing."""
     tiles = list(tiles)
     for copy in dict.fromkeys(tile.copy for tile in tiles):
         due = [(tile, what) for tile in tiles if tile.copy == copy and (what := tile.due(record)) is not None]
         for (tile, _), done in zip(due, commit.commit(record.step, [what for _, what in due]), strict=True):
             tile.take(done)
-            yield tile
+            spans.ready(tile.params)
+            crash.reach("commit.half")
 
 
 def tiles(plan: Plan, hosted: Iterable[tuple[int, int]]) -> dict[tuple[int, int, int], Tile]:

@@ -70,9 +70,13 @@ def stepped(place: Path) -> bool:
 
 
 def with_cache(environment: dict[str, str], scratch: str) -> dict[str, str]:
-    """An environment in which JAX keeps in this folder all that it compiles."""
+    """An environment in which JAX keeps in this folder all that it compiles, without a limit.
+
+    Both sides share the folder. A process with a limit keeps nothing beside files of one without: those have no times.
+    """
+    unlimited = {k: v for k, v in environment.items() if k != "JAX_COMPILATION_CACHE_MAX_SIZE"}
     return {
-        **environment,
+        **unlimited,
         "JAX_COMPILATION_CACHE_DIR": str(Path(scratch) / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

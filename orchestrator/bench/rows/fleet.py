@@ -7,7 +7,7 @@ from orchestrator.bench.row import Part, Row, ours
 BATCH = 32
 REASON = (
     "every write of a chip draws a number for each of its 4,820 conductances: physics is four fifths of what a chip "
-    "takes in a bank, and a fifteenth of what it takes alone"
+    "takes in a bank, and a tenth of what it takes alone"
 )
 ROW = Row(
     "fleet",
