@@ -44,7 +44,7 @@ class PhysicsAware(Algorithm):
 class InSilico(PhysicsAware):
     """Forward and back in the twin, without noise."""
 
-    def passes(self) -> Passes:
+    def passes(self, size: int = 1) -> Passes:
         return Passes(on="twin")
 
 
@@ -52,5 +52,5 @@ class InSilico(PhysicsAware):
 class InSilicoNoise(PhysicsAware):
     """Forward in the twin with its cycle noise, back through it without."""
 
-    def passes(self) -> Passes:
+    def passes(self, size: int = 1) -> Passes:
         return Passes(on="twin", noisy=True)

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
-from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update
+from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update, shares
 from algorithms.directions import CLIP, lazy_normal, mixture
 
 
@@ -40,7 +40,7 @@ class ES(Algorithm):
     scale: Annotated[float, Gt(0)] = 0.05
     shaping: Literal["ranks", "none"] = "ranks"
 
-    def passes(self) -> Passes:
+    def passes(self, size: int = 1) -> Passes:
         K, sigma = self.probes, self.scale
         probe = tuple(k for k in range(K) for _ in range(2))
         return Passes(probe, (sigma, -sigma) * K, (AS_IS,) * (2 * K), perturbs="params")
@@ -55,12 +55,13 @@ class ES(Algorithm):
     def update(self, key: Key, step: Array, state: Tree, params: Tree, evidence: Array) -> Update:
         u = centred_ranks(evidence) if self.shaping == "ranks" else evidence
         weight = (u[0::2] - u[1::2]) / (2 * self.scale)
-        g = mixture(lambda probe: self.perturb((key, state, params), probe), weight / self.probes)
-        return Update(g, state, True, {"loss_spread": jnp.std(evidence)})
+        g = mixture(lambda probe: self.perturb((key, state, params), probe), shares(weight))
+        return Update(g, state, True, {"loss_spread": jnp.nanstd(evidence)})
 
 
 def centred_ranks(losses: Array) -> Array:
-    """Rank of each loss among all of them, from -1/2 (least) to 1/2; equal ones in their order; NaN if any is NaN."""
-    n = losses.shape[0]
-    ranks = jnp.zeros(n).at[jnp.argsort(losses)].set(jnp.arange(n, dtype=losses.dtype))
-    return jnp.where(jnp.all(jnp.isfinite(losses)), ranks / max(n - 1, 1) - 0.5, jnp.nan)
+    """Rank of each finite loss among them, from -1/2 (least) to 1/2; equal ones in their order; NaN for the others."""
+    n, finite = losses.shape[0], jnp.isfinite(losses)
+    order = jnp.argsort(jnp.where(finite, losses, jnp.inf))
+    ranks = jnp.zeros(n).at[order].set(jnp.arange(n, dtype=losses.dtype))
+    return jnp.where(finite, ranks / jnp.maximum(jnp.sum(finite) - 1, 1) - 0.5, jnp.nan)

@@ -36,7 +36,7 @@ class PhyLL(Algorithm):
     def needs(self, physical: bool) -> frozenset[str]:
         return frozenset({"twin"}) if physical else frozenset()
 
-    def passes(self) -> Passes:
+    def passes(self, size: int = 1) -> Passes:
         return Passes((0, 0), (0.0, 0.0), (RIGHT, WRONG))
 
     def learn(self, view: View, trace: Trace, signal: Array | None) -> tuple[Tree, Array | None]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
-from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update
+from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update, shares
 from algorithms.directions import lazy_signs, mixture
 
 
@@ -33,7 +33,7 @@ class SPSA(Algorithm):
     probes: Annotated[int, Ge(1), Le(65536)] = 32
     scale: Annotated[float, Gt(0)] = 0.05
 
-    def passes(self) -> Passes:
+    def passes(self, size: int = 1) -> Passes:
         K, c = self.probes, self.scale
         probe = tuple(k for k in range(K) for _ in range(2))
         return Passes(probe, (c, -c) * K, (AS_IS,) * (2 * K), perturbs="params")
@@ -44,5 +44,5 @@ class SPSA(Algorithm):
 
     def update(self, key: Key, step: Array, state: Tree, params: Tree, evidence: Array) -> Update:
         slope = (evidence[0::2] - evidence[1::2]) / (2 * self.scale)
-        g = mixture(lambda probe: self.perturb((key, state, params), probe), slope / self.probes)
-        return Update(g, state, True, {"slope_rms": jnp.sqrt(jnp.mean(slope**2))})
+        g = mixture(lambda probe: self.perturb((key, state, params), probe), shares(slope))
+        return Update(g, state, True, {"slope_rms": jnp.sqrt(jnp.nanmean(slope**2))})

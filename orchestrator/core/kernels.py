@@ -108,6 +108,18 @@ def _decode_one_by_one(
     return jax.vmap(row)(probe, scale, jnp.broadcast_to(v, (scale.shape[0], *v.shape[1:])))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def jitter(algorithm: Algorithm, shape: tuple[int, ...], key: Any, words: Array, probe: Array, scale: Array) -> Array:
+    """What is added to the outputs of a stage, [rows, batch, n_out]; shape: of one row. Rows of a probe share it."""
+    for word in words:
+        key = jax.random.fold_in(key, word)
+
+    def row(probe: Array, scale: Array) -> Array:
+        return scale * algorithm.jitter(jax.random.fold_in(key, probe), shape)
+
+    return jax.vmap(row)(probe, scale)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 3))
 def respond_twin(
     model: Model, direction: Any, delta: tuple | None, noisy: bool, device: Tree, x: Array, row_keys: Array
@@ -158,38 +170,41 @@ def _cut(x: Array, lo: int, hi: int) -> Array:
     return x[..., lo:hi]
 
 
-def _vjp(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: Array) -> tuple[Tree, Array]:
-    """`twin.vjp` of one tile for one row: v and cot_h are of the joined stage, x of the tile."""
-    digital, cot_v = twin.decode_vjp(stage.whole, params, v, cot_h)
-    if stage.tile_by == "outputs" and len(stage.tiles) > 1:
-        lo, hi = stage.slices[tile]
-        cot_v = cot_v[..., lo:hi]
-    device, cot_x = twin.device_vjp(stage.tiles[tile], params, x, cot_v)
-    return {"device": device, "digital": digital}, cot_x
+def view(stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree, key: Any) -> View:
+    """What a method may know of one tile, for one row: v and cot_h are of the joined stage, x of the tile."""
+
+    def decode_vjp(v: Array, cot_h: Array) -> tuple[Tree, Array]:
+        digital, cot_v = twin.decode_vjp(stage.whole, params, v, cot_h)
+        if stage.tile_by == "outputs" and len(stage.tiles) > 1:
+            lo, hi = stage.slices[tile]
+            cot_v = cot_v[..., lo:hi]
+        return digital, cot_v
+
+    device_vjp = partial(twin.device_vjp, stage.tiles[tile], params)
+    return View(params, key, stage.index, stages, decode_vjp, device_vjp, n_classes)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def pull(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: Array) -> Array:
     """cot_x of one tile, [rows, batch, n_in], without learning."""
-    return jax.vmap(lambda x, v, c: _vjp(stage, tile, params, x, v, c)[1])(x, v, cot_h)
+    seen = view(stage, tile, 0, 0, params, None)
+    return jax.vmap(lambda x, v, c: seen.vjp(x, v, c)[1])(x, v, cot_h)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def learn(
-    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, params: Tree, key: Any, trace: Trace, signal: Any
+    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree, key: Any, trace: Trace, signal: Any
 ) -> tuple[Tree, Array | None]:
     """(gradient of a tile summed over the item, cot_x or None)."""
-    view = View(params, key, stage.index, stages, partial(_vjp, stage, tile, params))
-    return algorithm.learn(view, trace, signal)
+    return algorithm.learn(view(stage, tile, stages, n_classes, params, key), trace, signal)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def score(
-    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, params: Tree, key: Any, trace: Trace
+    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree, key: Any, trace: Trace
 ) -> Array | None:
     """Class scores of one stage, [classes, batch]."""
-    view = View(params, key, stage.index, stages, partial(_vjp, stage, tile, params))
-    return algorithm.score(view, trace)
+    return algorithm.score(view(stage, tile, stages, n_classes, params, key), trace)
 
 
 @jax.jit

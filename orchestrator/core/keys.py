@@ -21,7 +21,7 @@ Key = Any
 Array = Any
 
 # Purposes. Frozen: a journal replays only if they keep their numbers.
-INIT, CHIP, PERTURB, NOISE, PROGRAM, READ, BATCH, LABEL, METHOD, TWIN, STATE = range(11)
+INIT, CHIP, PERTURB, NOISE, PROGRAM, READ, BATCH, LABEL, METHOD, TWIN, STATE, JITTER, MIX = range(13)
 # Purposes of a reading, the first word of a request.
 TRAIN, EVALUATE, PROMISE = range(3)
 
@@ -88,6 +88,12 @@ def wrong_labels(seed: int, step: int, y: np.ndarray, n_classes: int) -> np.ndar
     """For each label another one, int32 [batch], uniform over the others."""
     bits = np.asarray(_bits(derive(seed, LABEL, step), len(y)))
     return ((y + 1 + bits % np.uint32(n_classes - 1)) % n_classes).astype(np.int32)
+
+
+def others(seed: int, step: int, batch: int) -> np.ndarray:
+    """For each sample of a batch another one of it, int [batch]: all are shifted by the same random number."""
+    bits = int(np.asarray(_bits(derive(seed, MIX, step), 1))[0])
+    return (np.arange(batch) + 1 + bits % max(batch - 1, 1)) % batch
 
 
 def split_rows(key: Key, rows: Array) -> Array:

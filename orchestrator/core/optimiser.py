@@ -22,7 +22,10 @@ class Optimiser:
     steps: int
 
     @classmethod
-    def of(cls, method: Method, steps: int) -> Optimiser:
+    def of(cls, method: Method, steps: int, itself: bool = False) -> Optimiser:
+        """What a method table names; itself: the method makes its steps, so that they are taken as they are."""
+        if itself:
+            return cls("sgd", 1.0, "constant", steps)
         return cls(method.optimizer, method.rate, method.schedule, steps)
 
     def build(self) -> optax.GradientTransformation:

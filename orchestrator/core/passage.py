@@ -192,9 +192,9 @@ class Passage:
         lo, hi = work.item.lo, work.item.hi
         if call.purpose != keys.TRAIN:
             return task.test_batch(self.data, lo, hi, self.plan.run.train.evaluate_chunk)
-        spec = self.plan.run.train
+        spec, step = self.plan.run.train, call.step // self.plan.hold
         return task.Batch(
-            *(a[lo:hi] for a in task.batch(self.data, spec.seed, call.step, spec.batch, self.plan.overlay))
+            *(a[lo:hi] for a in task.batch(self.data, spec.seed, step, spec.batch, self.plan.overlay, self.plan.mixes))
         )
 
     def _readout(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from algorithms import registry as methods
-from algorithms.contracts import AS_IS, Algorithm, Passes
+from algorithms.contracts import AS_IS, MIXED, Algorithm, Passes, Place
 from orchestrator.core.optimiser import Optimiser
 from physics import registry as substrates
 from physics.contracts import EXACT, Model
@@ -88,6 +88,7 @@ class Group:
     algorithm: Algorithm
     optimiser: Optimiser
     passes: Passes
+    size: int  # trained parameters
 
     @property
     def margin(self) -> float:
@@ -106,7 +107,8 @@ class Plan:
     groups: tuple[Group, ...]
     n_features: int
     n_classes: int
-    overlay: bool
+    overlay: bool  # whether labels are laid over inputs
+    mixes: bool  # whether samples are mixed with others
 
     @property
     def replicas(self) -> int:
@@ -127,7 +129,9 @@ class Plan:
         train, fleet = self.run.train, self.run.fleet
         if self.pulls or train.placement != "clones" or fleet.real_time or fleet.replicas < FEWEST:
             return False
-        sizes = sum(math.prod(leaf.shape) for s in self.stages for leaf in jax.tree.leaves(shapes(s.whole)))
+        if any(g.passes.perturbs == "activity" for g in self.groups):
+            return False
+        sizes = sum(size(shapes(s.whole)) for s in self.stages)
         chips = any(not s.exact for s in self.stages)
         return chips and sizes <= SMALL and all(len(s.tiles) == 1 and not s.driven for s in self.stages)
 
@@ -199,13 +203,15 @@ class Plan:
         alike = len(set(passes.label)) == 1
         if alike and (stage < group.first or passes.perturbs == "nothing"):
             return item.rows[:1], False
+        if alike and passes.perturbs == "activity" and not any(s.trained for s in self.stages[group.first : stage]):
+            return item.rows[:1], False  # what is added to outputs is added after the first stage that learns
         inside = group.first <= stage <= group.last
         return item.rows, passes.perturbs == "params" and inside and self.stages[stage].trained
 
     def flows(self, group: Group, passes: Passes, item: Item, stage: int) -> bool:
         """Whether every row goes on to the next stage by itself, so that both stages measure at the same time."""
         pair = self.stages[stage : stage + 2]
-        if len(pair) < 2 or passes.on == "twin" or not all(s.hosted and len(s.tiles) == 1 for s in pair):
+        if len(pair) < 2 or passes.on == "twin" or passes.perturbs == "activity" or not all(s.hosted and len(s.tiles) == 1 for s in pair):
             return False
         here, above = (self.rows_at(group, passes, item, s.index)[0] for s in pair)
         return here == above
@@ -216,7 +222,7 @@ class Plan:
         They see the same rows, and are in one worker wherever that may be (`orchestrator/core/chain.py`).
         """
         first = len(self.stages)
-        if group.algorithm.signal != "losses" or passes is not group.passes or self.run.train.placement != "clones":
+        if group.algorithm.evidence != "losses" or passes is not group.passes or self.run.train.placement != "clones":
             return first
         for stage in reversed(self.stages):
             alike = self.rows_at(group, passes, item, stage.index)[0] == item.rows
@@ -229,14 +235,21 @@ class Plan:
     def hosted(self) -> bool:
         return any(stage.hosted for stage in self.stages)
 
+    @property
+    def hold(self) -> int:
+        """For how many steps a batch stays; the same for all groups."""
+        return self.groups[0].algorithm.hold()
+
     def parameters(self) -> tuple[int, int]:
         """(physical, digital) trained parameters of one copy."""
-        counts = {"device": 0, "digital": 0}
-        for stage in self.stages:
-            for model in stage.tiles if stage.trained else ():
-                for part, tree in shapes(model).items():
-                    counts[part] += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-        return counts["device"], counts["digital"]
+        trained = [shapes(model) for stage in self.stages if stage.trained for model in stage.tiles]
+        return sum(size(tree["device"]) for tree in trained), sum(size(tree["digital"]) for tree in trained)
+
+    def place(self, stage: int, t: int) -> Place:
+        """Where the trained parameters of a tile stand among those of its group."""
+        group = self.groups[self.stages[stage].group]
+        before = [m for s in self.stages[group.first : stage] if s.trained for m in s.tiles]
+        return Place(sum(size(shapes(m)) for m in [*before, *self.stages[stage].tiles[:t]]), group.size)
 
 
 def shapes(model: Model) -> dict[str, Any]:
@@ -249,6 +262,11 @@ def shapes(model: Model) -> dict[str, Any]:
 def _shapes(model: Any) -> dict[str, Any]:
     seed = jax.ShapeDtypeStruct((), np.uint32)
     return jax.eval_shape(lambda seed: model.init(jax.random.key(seed)), seed)
+
+
+def size(tree: Any) -> int:
+    """Entries of all its leaves."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def bundles(probes: tuple[int, ...], rows: int) -> list[tuple[int, ...]]:
@@ -279,18 +297,21 @@ def build(run: Run, n_features: int, n_classes: int) -> Plan:
             bounds[-1][1] = i
         else:
             bounds.append([i, i])
-    groups = []
-    for g, (first, last) in enumerate(bounds):
-        method = chosen[first]
-        algorithm = methods.load(method.name)(**method.options)
-        groups.append(Group(g, first, last, algorithm, Optimiser.of(method, run.train.steps), algorithm.passes()))
-    overlay = any(label != AS_IS for g in groups for label in (*g.passes.label, *g.algorithm.predict(2).label))
-    group_of = {i: g.index for g in groups for i in range(g.first, g.last + 1)}
+    algorithms = [methods.load(chosen[first].name)(**chosen[first].options) for first, _ in bounds]
+    labels = {label for a in algorithms for label in (*a.passes().label, *a.predict(2).label)}
+    overlay = bool(labels - {AS_IS, MIXED})
+    group_of = {i: g for g, (first, last) in enumerate(bounds) for i in range(first, last + 1)}
     stages, width = [], n_features + (n_classes if overlay else 0)
     for i, spec in enumerate(run.network):
         stages.append(_stage(run, i, spec, width, group_of[i]))
         width = spec.size
-    return Plan(run, tuple(stages), tuple(groups), n_features, n_classes, overlay)
+    groups = []
+    for g, (first, last) in enumerate(bounds):
+        trained = [m for s in stages[first : last + 1] if s.trained for m in s.tiles]
+        n, algorithm = sum(size(shapes(m)) for m in trained), algorithms[g]
+        optimiser = Optimiser.of(chosen[first], run.train.steps, itself=algorithm.steps == "itself")
+        groups.append(Group(g, first, last, algorithm, optimiser, algorithm.passes(max(n, 1)), n))
+    return Plan(run, tuple(stages), tuple(groups), n_features, n_classes, overlay, MIXED in labels)
 
 
 def _stage(run: Run, i: int, spec: Stage, n_in: int, group: int) -> StagePlan:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from algorithms.contracts import AS_IS, RIGHT, WRONG
+from algorithms.contracts import AS_IS, MIXED, RIGHT, WRONG
 from orchestrator.core import keys
 from orchestrator.data import DataError, Dataset, load, split
 
@@ -33,37 +33,43 @@ def dataset(spec: Data) -> Dataset:
 
 
 class Batch(NamedTuple):
-    """x [batch, features], y [batch], wrong [batch]: another label for each."""
+    """x [batch, features], y [batch], wrong [batch]: another label for each, mixed: the mean with another sample."""
 
     x: np.ndarray
     y: np.ndarray
     wrong: np.ndarray
+    mixed: np.ndarray
 
 
 @lru_cache(maxsize=2)
-def batch(data: Dataset, seed: int, step: int, size: int, overlay: bool) -> Batch:
-    """The batch of a step, a pure function of (seed, step), kept for a while. Without an overlay no label is wrong."""
+def batch(data: Dataset, seed: int, step: int, size: int, overlay: bool, mixes: bool) -> Batch:
+    """The batch of a step, a pure function of (seed, step), kept for a while.
+
+    Without an overlay no label is wrong, without `mixes` samples are mixed with themselves.
+    """
     index = keys.batch_indices(seed, step, size, len(data.x_train))
-    y = data.y_train[index]
+    x, y = data.x_train[index], data.y_train[index]
     wrong = keys.wrong_labels(seed, step, y, data.n_classes) if overlay else y
-    return Batch(data.x_train[index], y, wrong)
+    mixed = (x + x[keys.others(seed, step, size)]) * np.float32(0.5) if mixes else x
+    return Batch(x, y, wrong, mixed)
 
 
 def test_batch(data: Dataset, lo: int, hi: int, size: int) -> Batch:
     """Test samples lo..hi, the last one repeated up to `size`."""
     index = np.minimum(np.arange(lo, lo + size), hi - 1)
-    return Batch(data.x_test[index], data.y_test[index], data.y_test[index])
+    x, y = data.x_test[index], data.y_test[index]
+    return Batch(x, y, y, x)
 
 
 def lay(batch: Batch, labels: tuple[int, ...], n_classes: int, overlay: bool) -> np.ndarray:
     """Network input [rows, batch, n]: one row if all labels are alike. Without a label the overlay is neutral (0)."""
     labels = labels[:1] if len(set(labels)) == 1 else labels
-    if not overlay:
+    if not overlay and MIXED not in labels:
         return np.broadcast_to(batch.x, (len(labels), *batch.x.shape))
-    rows = np.zeros((len(labels), *batch.y.shape, batch.x.shape[1] + n_classes), np.float32)
-    rows[:, :, : batch.x.shape[1]] = batch.x
+    rows = np.zeros((len(labels), *batch.y.shape, batch.x.shape[1] + n_classes * overlay), np.float32)
     for row, label in zip(rows, labels, strict=True):
-        if label == AS_IS:
+        row[:, : batch.x.shape[1]] = batch.mixed if label == MIXED else batch.x
+        if label in (AS_IS, MIXED):
             continue
         laid = batch.y if label == RIGHT else batch.wrong if label == WRONG else np.full_like(batch.y, label)
         row[np.arange(len(laid)), batch.x.shape[1] + laid] = 1.0

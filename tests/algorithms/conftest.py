@@ -10,14 +10,22 @@ from algorithms.contracts import View
 from physics import twin
 
 
+CLASSES = 2
+
+
+def view(model, stage, stages, params, key):
+    halves = partial(twin.decode_vjp, model, params), partial(twin.device_vjp, model, params)
+    return View(params, key, stage, stages, *halves, CLASSES)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _learn(method, model, stage, stages, params, key, trace, signal):
-    return method.learn(View(params, key, stage, stages, partial(twin.vjp, model, params)), trace, signal)
+    return method.learn(view(model, stage, stages, params, key), trace, signal)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _score(method, model, stage, params, key, trace):
-    return method.score(View(params, key, stage, 3, partial(twin.vjp, model, params)), trace)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _score(method, model, stage, classes, params, key, trace):
+    return method.score(view(model, stage, 3, params, key)._replace(n_classes=classes), trace)
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +40,12 @@ def learn():
 
 @pytest.fixture(scope="session")
 def score():
-    """score(method, model, params, trace, key, stage) -> class scores [classes, batch]."""
-    return lambda method, model, params, trace, key, stage=0: _score(method, model, stage, params, key, trace)
+    """score(method, model, params, trace, key, stage, classes) -> class scores [classes, batch]."""
+
+    def call(method, model, params, trace, key, stage=0, classes=CLASSES):
+        return _score(method, model, stage, classes, params, key, trace)
+
+    return call
 
 
 @pytest.fixture(scope="session")
