@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 from pydantic import ValidationError
 
 from algorithms import registry as methods
+from algorithms.contracts import Algorithm, Place
 from orchestrator.core.plan import Group, Plan, StagePlan, build, shapes
 from orchestrator.core.task import dataset
 from orchestrator.data import LOADERS, Dataset
@@ -23,7 +25,7 @@ from orchestrator.places import elsewhere
 from orchestrator.problems import UNKNOWN, Problem, Where, from_pydantic, misread
 from orchestrator.spec import Compare, Data, Entry, Fleet, Method, Run, Stage
 from physics import registry as substrates
-from physics.contracts import MEASURE, TILE
+from physics.contracts import MEASURE, TILE, Model
 from physics.drivers import registry as drivers
 
 MAX_STAGES = 256
@@ -163,9 +165,10 @@ def _size_problems(run: Run, networks: dict[Where, tuple[Stage, ...]]) -> list[P
         if len(network) > MAX_STAGES:
             wrong = f"has {len(network):,} stages"
             found.append(Problem(where, None, wrong, allowed=f"at most {MAX_STAGES}", unknown=True))
-        if network[-1].size != n_classes:
+        if network[-1].size != n_classes and not (network[-1].size == 1 and n_classes == 2):
             at = (*where, len(network) - 1, "size")
             allowed, wrong = f"{n_classes}, its classes", f"does not fit {run.data.name}"
+            allowed += ", or 1, the log-odds of the second" if n_classes == 2 else ""
             given: tuple[Where, ...] = (("data",),)
             found.append(Problem(at, network[-1].size, wrong, allowed=allowed, instead=n_classes, given=given))
     if run.train.batch % min(run.train.chunk, run.train.batch):
@@ -187,6 +190,7 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
     except Exception as error:  # whatever a plug-in raises
         return [_unbuilt(run, data, where, error)]
     found = chip_problems(run, where) + mode_problems(plan, where, base or ("method",))
+    found += _together_problems(run, plan, where, base or ("method",))
     if not any(s.trained for s in plan.stages):
         found.append(Problem(where, None, "has no trained stage", allowed="trained = true in one", unknown=True))
     for group in plan.groups:
@@ -203,6 +207,55 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
                     found.append(Problem(at, run.network[stage.index].substrate, wrong, allowed=allowed))
     too_much = work_problems(plan, data) or memory_problems(plan, data)
     return found + [p if p.where[0] != "network" else _at(p, where) for p in too_much]
+
+
+def _together_problems(run: Run, plan: Plan, where: Where, common: Where) -> list[Problem]:
+    """What methods ask of the whole run: how long a batch stays, who takes the steps, one chip for what is compared."""
+    found = []
+    for group in plan.groups:
+        spec = run.network[group.first].method or run.method
+        at = (*where, group.first, "method") if run.network[group.first].method else common
+        if group.algorithm.hold() != plan.hold:
+            wrong = f"keeps a batch for {group.algorithm.hold()} steps, the first stage for {plan.hold}"
+            found.append(Problem(at, spec.name, wrong, allowed="one number for all stages"))
+        if group.algorithm.steps == "itself":
+            for key in sorted({"optimizer", "rate", "schedule"} & spec.model_fields_set):
+                wrong = f"is of no use to {spec.name}, which makes its steps itself"
+                found.append(Problem((*at, key), getattr(spec, key), wrong, allowed="nothing", unknown=True))
+        compares = group.passes.perturbs == "params" and not all(group.passes.scale)
+        if compares and run.fleet.share != "own" and plan.replicas > 1:
+            wrong = "cannot divide its losses among chips: it compares them with the one without a perturbation"
+            fits = [n for n in methods.METHODS if all(methods.load(n)().passes().scale)]
+            found.append(Problem(at, spec.name, wrong, allowed=fits, given=(("fleet", "share"), ("fleet", "replicas"))))
+        if plan.trims:
+            found += _trim_problems(run, plan, group, at, spec.name)
+    return found
+
+
+def _trim_problems(run: Run, plan: Plan, group: Group, at: Where, name: str) -> list[Problem]:
+    """A trim needs something that its chip measured, and directions that follow from nothing but the step."""
+    found, given = [], (("fleet", "share"),)
+    items = plan.items[group.index]
+    if len(items) < plan.replicas:
+        key = "rows" if group.algorithm.spread == "probes" else "chunk"
+        most = (len(group.passes) if key == "rows" else run.train.batch) // plan.replicas
+        wrong = f"leaves chips without work: {len(items)} pieces of it for {plan.replicas} chips, each with a trim"
+        allowed = f"at most {most}" if most else "more passes or fewer chips"
+        found.append(Problem(("train", key), getattr(run.train, key), wrong, allowed=allowed, given=given))
+    tile = plan.stages[group.first].tiles[0]
+    if _remembers(group.algorithm, tile):
+        wrong = "cannot learn a trim: its perturbations follow from what it has met, which differs between chips"
+        fits = [n for n in methods.METHODS if not _remembers(methods.load(n)(), tile)]
+        found.append(Problem(at, name, wrong, allowed=fits, given=given))
+    return found
+
+
+def _remembers(algorithm: Algorithm, tile: Model) -> bool:
+    """Whether it has a state from which its directions may follow."""
+    if algorithm.evidence != "losses":
+        return False
+    state = jax.eval_shape(lambda s: algorithm.init(jax.random.key(s), shapes(tile), Place(0, 1)), np.uint32(0))
+    return bool(jax.tree.leaves(state))
 
 
 def _at(problem: Problem, network: Where) -> Problem:

@@ -27,7 +27,7 @@ def work_problems(plan: Plan, data: Dataset) -> list[Problem]:
             key, parts = "rows", -(-len(group.passes) // train.rows)
         else:
             key, parts = "chunk", -(-train.batch // min(train.chunk, train.batch))
-        found += _items(plan, key, plan.copies * parts, "a step")
+        found += _items(plan, key, plan.rounds * parts, "a step")
     spans = -(-_samples(plan, data) // train.evaluate_chunk)
     return list(dict.fromkeys(found + _items(plan, "evaluate_chunk", plan.replicas * spans, "an evaluation")))
 

@@ -146,7 +146,7 @@ class Banks:
             n = work.item.hi - work.item.lo
             outputs, y = np.asarray(found.outputs)[:, :n], passage.batch(call, work).y[:n]
             losses = np.asarray(task.losses(outputs, y)).sum(axis=1, dtype=np.float64)
-            right = np.sum(np.argmax(outputs, axis=-1) == y, axis=1)
+            right = np.sum(task.answers(outputs) == y, axis=1)
             for c, part in enumerate(work.parts):
                 report.correct[(work.group.index, part.number)] = right[c].item(), losses[c].item()
         elif found.losses is not None:
@@ -163,7 +163,7 @@ class Banks:
         length = sides(np.array([passes.probe[r] for r in part.rows], np.int32))
         counts, moved = tuple(len(rows) for rows, _ in ways), tuple(moved for _, moved in ways)
         how = keys.NOISE_KEYS, passes.on, passes.noisy, counts, moved, length, call.purpose == keys.TRAIN
-        return network.Course(self._plan.stages, work.group, *how)
+        return network.Course(self._plan.stages, work.group, *how, self._plan.n_classes)
 
     def _item(self, call: Call, work: Work, passage: Passage) -> network.Item:
         passes, parts, about = work.passes, work.parts, (call.purpose, call.step, work.group.index)

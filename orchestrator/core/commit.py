@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from algorithms.contracts import Algorithm, Update
+from algorithms.contracts import Algorithm, Place, Update
 from algorithms.directions import dense, is_lazy
 from orchestrator.core.optimiser import Optimiser
 from physics.contracts import Model
@@ -37,11 +37,14 @@ _literal = partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion,
 
 
 class Maker(NamedTuple):
-    """What turns a gradient into parameters; all of it is static. stacked: several copies, along a leading axis."""
+    """What turns a gradient into parameters; all of it is static. stacked: several copies, along a leading axis.
+
+    model: whose limits they keep; None: that of another, to which these are added.
+    """
 
     algorithm: Algorithm
     optimiser: Optimiser
-    model: Model
+    model: Model | None
     margin: float
     stacked: bool = False
 
@@ -54,9 +57,16 @@ def first(model: Model, margin: float, key: Any) -> Tree:
 
 
 @partial(_unfused, static_argnums=0)
-def start(maker: Maker, key: Any, params: Tree) -> Tree:
+def start(maker: Maker, key: Any, params: Tree, place: Place) -> Tree:
     """(state of the method, state of the optimiser)"""
-    return maker.algorithm.init(key, params), maker.optimiser.build().init(params)
+    return maker.algorithm.init(key, params, place), maker.optimiser.build().init(params)
+
+
+@partial(_unfused, static_argnums=(0, 1))
+def trimmed(model: Model, margin: float, base: Tree, trim: Tree) -> Tree:
+    """Legal parameters: a base that several chips share, and what is added to it on one of them."""
+    params = jax.tree.map(jnp.add, base, trim)
+    return {**params, "device": _within(model, margin, params["device"])}
 
 
 class Due(NamedTuple):
@@ -131,19 +141,21 @@ def _applied(maker: Maker, carry: Tree, params: Tree, gradient: Tree, new_state:
     whole = jnp.all(finite)
     move = jnp.logical_and(wanted, whole)
     changes, moved_opt = maker.optimiser.build().update(gradient, opt_state, params)
-    moved = jax.tree.map(jnp.add, params, changes)
+    moved = jax.tree.map(lambda p, c: (p + c).astype(p.dtype), params, changes)
     moved = {"device": _within(maker.model, maker.margin, moved["device"]), "digital": moved["digital"]}
 
     def keep(yes: Any, new: Tree, old: Tree) -> Tree:
-        return jax.tree.map(lambda n, o: jnp.where(yes, n, o), new, old)
+        return jax.tree.map(lambda n, o: jnp.where(yes, n.astype(o.dtype), o), new, old)
 
     # the state of the method advances even when the parameters wait (a method may collect over several steps)
     carried = keep(whole, new_state, state), keep(move, moved_opt, opt_state)
     return keep(move, moved, params), carried, move
 
 
-def _within(model: Model, margin: float, device: Tree) -> Tree:
+def _within(model: Model | None, margin: float, device: Tree) -> Tree:
     """As close as legal, and far enough from the limits that a perturbed write is legal too."""
+    if model is None:
+        return device
     ports = model.ports.params
     return {name: jnp.clip(p, ports[name].low + margin, ports[name].high - margin) for name, p in device.items()}
 
@@ -214,14 +226,14 @@ def _apply_rows(maker: Maker, where: Where, leaf: Any, opt_state: Tree, g: Any, 
     owner = optax.tree_utils.tree_map_params(opt, lambda _, i: i, opt_state, numbers, transform_non_params=lambda _: -1)
     mine = jax.tree.map(lambda i, s: s if i < 0 else cut(s) if i == j else jnp.zeros(0), owner, opt_state)
     changes, moved = opt.update(alone(g.reshape(cut(leaf).shape)), mine, alone(cut(leaf)))
-    rows = cut(leaf) + jax.tree.leaves(changes)[j]
+    rows = (cut(leaf) + jax.tree.leaves(changes)[j]).astype(leaf.dtype)
     if port is not None:
         rows = _within(maker.model, maker.margin, {port: rows})[port]
 
     def keep(i: int, old: Any, new: Any) -> Any:
         if i < 0:
             return new if last else old  # counters count commits, not blocks
-        return paste(old, new) if i == j else old
+        return paste(old, new.astype(old.dtype)) if i == j else old
 
     return paste(leaf, rows), jax.tree.map(keep, owner, opt_state, moved)
 

@@ -265,7 +265,7 @@ class Coordinator:
                 inbox = [message for message, _ in outs]
                 messages[index] += inbox
                 yield from (report for _, report in outs)
-        if call.purpose != keys.TRAIN or all(g.algorithm.signal != "error" for g in self.plan.groups):
+        if call.purpose != keys.TRAIN or not any(g.algorithm.replies for g in self.plan.groups):
             return
         error = messages[-1]
         cots: list[Any] = []

@@ -193,7 +193,15 @@ def pull(stage: StagePlan, tile: int, params: Tree, x: Array, v: Array, cot_h: A
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def learn(
-    algorithm: Algorithm, stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree, key: Any, trace: Trace, signal: Any
+    algorithm: Algorithm,
+    stage: StagePlan,
+    tile: int,
+    stages: int,
+    n_classes: int,
+    params: Tree,
+    key: Any,
+    trace: Trace,
+    signal: Any,
 ) -> tuple[Tree, Array | None]:
     """(gradient of a tile summed over the item, cot_x or None)."""
     return algorithm.learn(view(stage, tile, stages, n_classes, params, key), trace, signal)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from algorithms.contracts import Place
 from orchestrator.core.commit import WHOLE
 from orchestrator.core.plan import Group, Plan, StagePlan, bundles, shapes
 from physics.contracts import Model
@@ -42,7 +43,7 @@ def needs(plan: Plan, data_bytes: int) -> list[Need]:
         found.append(Need("the rows of one device call", (rows - 1) * written, ("train", "rows")))
     widths = [2 * stage.n_out for stage in plan.stages]  # measured and decoded
     batch = plan.run.train.batch
-    if any(group.algorithm.signal == "error" for group in plan.groups):  # kept until the error comes back
+    if any(group.algorithm.replies for group in plan.groups):  # kept until the reply comes
         floats = sum(len(group.passes) for group in plan.groups) * plan.copies * batch * sum(widths)
     else:
         rows = max(max(map(len, bundles(group.passes.probe, plan.run.train.rows))) for group in plan.groups)
@@ -94,7 +95,9 @@ def _chip(model: Model) -> Any:
 @lru_cache(maxsize=256)
 def _state(group: Group, model: Model) -> Any:
     def start(seed: Any, params: Any) -> Any:
-        return group.algorithm.init(jax.random.key(seed), params), group.optimiser.build().init(params)
+        return group.algorithm.init(jax.random.key(seed), params, Place(0, group.size)), group.optimiser.build().init(
+            params
+        )
 
     return jax.eval_shape(start, KEY, shapes(model))
 

@@ -39,6 +39,7 @@ class Course(NamedTuple):
     moved: tuple[bool, ...]
     sides: int
     trains: bool
+    n_classes: int
 
 
 class Stage(NamedTuple):
@@ -131,18 +132,18 @@ def one(course: Course, key: Array, stages: list[Stage], item: Item) -> Outcome:
         if not (spec.trained and course.group.first <= spec.index <= course.group.last):
             continue
         seen = contracts.Trace(kernels.rows(x, v), v, h)
-        names = algorithm, spec, 0, len(stages), stage.params, key, seen
+        names = algorithm, spec, 0, len(stages), course.n_classes, stage.params, key
         if not course.trains:
-            score = kernels.score(*names)
+            score = kernels.score(*names, seen)
             scores = score if scores is None or score is None else scores + score
         elif algorithm.signal == "none":
-            gradients[spec.index], _ = kernels.learn(*names, None)
+            gradients[spec.index], _ = kernels.learn(*names, seen._replace(y=item.y), None)
     if not course.trains:
         return Outcome(None, {}, h[0] if scores is None else scores.T, extents)
-    if algorithm.signal == "losses":
+    if algorithm.evidence == "losses":
         return Outcome(task.cross_entropy(h, item.y), {}, None, extents)
-    if algorithm.signal == "error":
-        gradients = _reply(course, key, stages, traces, task.error(h, item.y))
+    if algorithm.replies:
+        gradients = _reply(course, key, stages, traces, task.error(h, item.y), item.y)
     return Outcome(None, gradients, None, extents)
 
 
@@ -200,7 +201,9 @@ def _decoded(spec: StagePlan, stage: Stage, params: Tree | None, v: Array) -> Ar
     return jax.vmap(lambda digital, v: jax.vmap(partial(decode, digital))(v))(params["digital"], v)
 
 
-def _reply(course: Course, key: Array, stages: list[Stage], traces: list[Trace], error: Array) -> dict[int, Tree]:
+def _reply(
+    course: Course, key: Array, stages: list[Stage], traces: list[Trace], error: Array, y: Array
+) -> dict[int, Tree]:
     """What the stages learn from the error of the readout, as it is or pulled down through the stages above."""
     group, signal, gradients = course.group, error, {}
     chain = group.algorithm.route == "chain"
@@ -210,8 +213,9 @@ def _reply(course: Course, key: Array, stages: list[Stage], traces: list[Trace],
             continue
         x = kernels.rows(trace.x, trace.v)
         if learns:
-            seen, names = contracts.Trace(x, trace.v, trace.h), (group.algorithm, spec, 0, len(stages), stage.params)
-            gradients[spec.index], cot_x = kernels.learn(*names, key, seen, signal)
+            seen = contracts.Trace(x, trace.v, trace.h, y)
+            names = group.algorithm, spec, 0, len(stages), course.n_classes, stage.params, key
+            gradients[spec.index], cot_x = kernels.learn(*names, seen, signal)
         else:
             cot_x = kernels.pull(spec, 0, stage.params, x, trace.v, signal)
         if chain:

@@ -45,26 +45,38 @@ class Passage:
         while stage < segment.last:
             end = stage + 1
             if segment.last > len(self.plan.stages) > stage == self._chain_at(call, work):
-                self._chain(call, work, stage, self.joined(message, stage), report)
+                self._chain(call, work, stage, self.joined(call, work, message, stage), report)
                 end = segment.last
             elif stage == len(self.plan.stages):
-                self._readout(call, work, self.joined(message, stage), message.scores, report)
+                self._readout(call, work, self.joined(call, work, message, stage), message.scores, report)
             elif self.plan.rows_at(work.group, work.passes, work.item, stage)[0]:
                 while end < segment.last and self.plan.flows(work.group, work.passes, work.item, end - 1):
                     end += 1
                 ahead = self._stage if end == stage + 1 else self._flow
-                h = self.joined(message, stage)
+                h = self.joined(call, work, message, stage)
                 message = yield from ahead(call, work, range(stage, end), h, message.scores, report)
             stage = end
         return work.name, message
 
-    def joined(self, message: Message, stage: int) -> Array:
+    def joined(self, call: Call, work: Work, message: Message, stage: int) -> Array:
         """The input of a stage: what the one below decoded, or its tiles joined and decoded here."""
         if message.h is not None:
             return message.h
         below = self.plan.stages[stage - 1]
         v = kernels.join([message.parts[t] for t in sorted(message.parts)], below.tile_by)
-        return kernels.decode(below.whole, None, {}, v)
+        return self.jittered(call, work, stage - 1, kernels.decode(below.whole, None, {}, v))[0]
+
+    def jittered(self, call: Call, work: Work, stage: int, h: Array) -> tuple[Array, Array | None]:
+        """What goes on from a stage, and what was added to it, if activity is perturbed there."""
+        spec, group = self.plan.stages[stage], work.group
+        inside = call.purpose == keys.TRAIN and group.first <= stage <= group.last and spec.trained
+        if not inside or work.passes.perturbs != "activity":
+            return h, None
+        key = keys.derive(self.plan.seed, keys.JITTER, work.item.replica, stage)
+        words = np.array([call.step, group.index, work.item.lo], np.int32)
+        probe, scale, _ = self.shards.probes(work, work.item.rows)
+        added = kernels.jitter(group.algorithm, (h.shape[1], spec.n_out), key, words, probe, scale)
+        return kernels.add([h, added]), added
 
     def _stage(self, call: Call, work: Work, stages: range, h_in: Array, scores: Any, report: Report) -> Steps:
         """All rows in one stage: encode, measure every tile that is here, join and decode if all are."""
@@ -90,7 +102,8 @@ class Passage:
             h = np.concatenate([self._decoded(work, stage, v[r : r + 1], r) for r in range(len(v))])
         else:
             h = self._decoded(work, stage, v)
-        return self._seen(call, work, stage, x, Trace(h_in, parts, v, h), scores, report)
+        h, added = self.jittered(call, work, stage, h)
+        return self._seen(call, work, stage, x, Trace(h_in, parts, v, h, added), scores, report)
 
     def _flow(self, call: Call, work: Work, stages: range, h_in: Array, scores: Any, report: Report) -> Steps:
         """Row by row through several stages, each on a device of its own."""
@@ -119,7 +132,7 @@ class Passage:
         rows = range(len(self.plan.rows_at(work.group, work.passes, work.item, stages[0])[0]))
         measured = (yield Together([*map(row, rows), prepare()]))[:-1]
         message = Message(h_in, {}, scores)
-        losses = call.purpose == keys.TRAIN and work.group.algorithm.signal == "losses"
+        losses = call.purpose == keys.TRAIN and work.group.algorithm.evidence == "losses"
         for i, stage in enumerate(stages):
             if losses and stage < stages[-1]:
                 continue  # nothing will be asked about it
@@ -161,23 +174,24 @@ class Passage:
 
     def _keep(self, call: Call, work: Work, stage: int, trace: Trace) -> None:
         """For the reply, if there will be one."""
-        if call.purpose == keys.TRAIN and any(g.algorithm.signal == "error" for g in self.plan.groups):
+        if call.purpose == keys.TRAIN and work.group.algorithm.replies:
             self.traces[(work.name, stage)] = trace
 
     def _seen(self, call: Call, work: Work, stage: int, x: Array, trace: Trace, scores: Any, report: Report) -> Message:
         """Keep what a stage did; learn at once if the method is local, score if asked."""
-        spec, (_, _, v, h) = self.plan.stages[stage], trace
-        assert v is not None
+        spec, v, h = self.plan.stages[stage], trace.v, trace.h
+        assert v is not None and h is not None
         self._keep(call, work, stage, trace)
         wanted = call.purpose != keys.TRAIN or work.group.algorithm.signal == "none"
         if wanted and spec.trained and work.group.first <= stage <= work.group.last:
             seen = contracts.Trace(kernels.rows(x, v), v, h)
-            names = work.group.algorithm, spec, 0, len(self.plan.stages)
+            names = work.group.algorithm, spec, 0, len(self.plan.stages), self.plan.n_classes
             params = self.shards.tile(work, stage, self.shards.here(work, stage)[0]).params
             if call.purpose != keys.TRAIN:
                 score = kernels.score(*names, params, self.key, seen)
                 scores = score if scores is None or score is None else kernels.add([scores, score])
             else:
+                seen = seen._replace(y=self.batch(call, work).y)
                 gradient, _ = kernels.learn(*names, params, self.key, seen, None)
                 report.gradients.setdefault(work.name, {})[(stage, 0)] = jax.tree.map(np.asarray, gradient)
         return Message(h, {}, scores)
@@ -205,15 +219,16 @@ class Passage:
     def _read_out(self, call: Call, work: Work, h: Array, scores: Array | None, report: Report) -> None:
         y = self.batch(call, work).y
         if call.purpose == keys.TRAIN:
-            if work.group.algorithm.signal == "losses":
+            algorithm = work.group.algorithm
+            if algorithm.evidence == "losses":
                 report.losses[work.name] = records.loss_mean(task.losses(h, y))
-            elif work.group.algorithm.signal == "error":
-                self.errors[work.name] = task.error(h, y)
+            elif algorithm.replies:
+                self.errors[work.name] = (task.losses if algorithm.signal == "losses" else task.error)(h, y)
             return
         outputs = np.asarray(h)[0] if scores is None else np.asarray(scores).T
         n = work.item.hi - work.item.lo
         loss = float(np.sum(np.asarray(task.losses(outputs[None], y))[0, :n], dtype=np.float64))
-        report.correct[work.name] = int(np.sum(np.argmax(outputs[:n], axis=-1) == y[:n])), loss
+        report.correct[work.name] = int(np.sum(task.answers(outputs[:n]) == y[:n])), loss
 
     @property
     def key(self) -> Any:

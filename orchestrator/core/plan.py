@@ -129,7 +129,7 @@ class Plan:
         train, fleet = self.run.train, self.run.fleet
         if self.pulls or train.placement != "clones" or fleet.real_time or fleet.replicas < FEWEST:
             return False
-        if any(g.passes.perturbs == "activity" for g in self.groups):
+        if self.trims or any(g.passes.perturbs == "activity" for g in self.groups):
             return False
         sizes = sum(size(shapes(s.whole)) for s in self.stages)
         chips = any(not s.exact for s in self.stages)
@@ -143,7 +143,7 @@ class Plan:
     def copy_of(self, replica: int) -> int:
         """Which set of parameters a replica holds: its own (the first of its bank), or the one that tied ones share."""
         own = replica // BANK * BANK if self.stacked else replica
-        return own if self.run.fleet.share == "own" else 0
+        return own if self.run.fleet.share != "tied" else 0
 
     @property
     def held(self) -> tuple[range, ...]:
@@ -153,7 +153,17 @@ class Plan:
 
     @property
     def copies(self) -> int:
+        return self.replicas if self.run.fleet.share != "tied" else 1
+
+    @property
+    def rounds(self) -> int:
+        """How many times the passes of a step are made: once for each chip, or divided among the chips."""
         return self.replicas if self.run.fleet.share == "own" else 1
+
+    @property
+    def trims(self) -> bool:
+        """Whether the parameters of a chip are a base that all share and a trim of its own."""
+        return self.run.fleet.share == "base+trim"
 
     @property
     def pulls(self) -> bool:
@@ -174,7 +184,7 @@ class Plan:
             parts = [(rows, lo, lo + chunk) for lo in range(0, batch, chunk)]
         own = self.run.fleet.share == "own"
         found: list[Item] = []
-        for replica in range(self.replicas if own else 1):
+        for replica in range(self.rounds):
             for i, (rows, lo, hi) in enumerate(parts):
                 found.append(Item(len(found), replica if own else i % self.replicas, rows, lo, hi))
         return tuple(found)
@@ -211,7 +221,12 @@ class Plan:
     def flows(self, group: Group, passes: Passes, item: Item, stage: int) -> bool:
         """Whether every row goes on to the next stage by itself, so that both stages measure at the same time."""
         pair = self.stages[stage : stage + 2]
-        if len(pair) < 2 or passes.on == "twin" or passes.perturbs == "activity" or not all(s.hosted and len(s.tiles) == 1 for s in pair):
+        if (
+            len(pair) < 2
+            or passes.on == "twin"
+            or passes.perturbs == "activity"
+            or not all(s.hosted and len(s.tiles) == 1 for s in pair)
+        ):
             return False
         here, above = (self.rows_at(group, passes, item, s.index)[0] for s in pair)
         return here == above

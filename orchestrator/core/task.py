@@ -76,19 +76,33 @@ def lay(batch: Batch, labels: tuple[int, ...], n_classes: int, overlay: bool) ->
     return rows
 
 
+def outputs(h: Array) -> Array:
+    """Logits [..., classes] of what the last stage gives; a single one is the log-odds of the second of two classes."""
+    return jnp.concatenate([jnp.zeros_like(h), h], axis=-1) if h.shape[-1] == 1 else h
+
+
 @jax.jit
 def losses(h: Array, y: Array) -> Array:
-    """Cross-entropy of each sample, [rows, batch], of outputs [rows, batch, classes]."""
+    """Cross-entropy of each sample, [rows, batch], of the network's outputs [rows, batch, n]."""
+    h = outputs(h)
     return -jnp.take_along_axis(jax.nn.log_softmax(h), y[None, :, None], axis=-1)[..., 0]
 
 
 def cross_entropy(h: Array, y: Array) -> Array:
     """`losses`, for what is being compiled with more around it: without a gather, which breaks a loop in two."""
+    h = outputs(h)
     right = jnp.arange(h.shape[-1]) == y[None, :, None]
     return jax.nn.logsumexp(h, axis=-1) - jnp.sum(jnp.where(right, h, 0.0), axis=-1)
 
 
 @jax.jit
 def error(h: Array, y: Array) -> Array:
-    """dloss/dh, [rows, batch, classes]: softmax minus one-hot."""
+    """dloss/dh, [rows, batch, n]: softmax minus one-hot."""
+    if h.shape[-1] == 1:
+        return jax.nn.sigmoid(h) - y[:, None]
     return jax.nn.softmax(h) - jax.nn.one_hot(y, h.shape[-1])
+
+
+def answers(h: np.ndarray) -> np.ndarray:
+    """The class that is answered, [...], by outputs or scores [..., n]."""
+    return (h[..., 0] > 0).astype(np.int64) if h.shape[-1] == 1 else np.argmax(h, axis=-1)

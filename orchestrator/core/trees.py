@@ -12,7 +12,7 @@ Tree = Any
 
 
 def flatten(prefix: str, tree: Tree) -> dict[str, np.ndarray]:
-    """{"PREFIX/path/of/leaf": array}; keys of random numbers become their words."""
+    """{"PREFIX/path/of/leaf": array}; keys of random numbers become their words, bfloat16 its bits: numpy has neither."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {_name(prefix, path): np.asarray(_words(leaf)) for path, leaf in leaves}
 
@@ -23,11 +23,14 @@ def fill(prefix: str, template: Tree, arrays: dict[str, np.ndarray]) -> Tree:
     found = []
     for path, leaf in leaves:
         name, is_key = _name(prefix, path), jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        short = leaf.dtype == jax.numpy.bfloat16
         want = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
+        want = jax.ShapeDtypeStruct(leaf.shape, np.uint16) if short else want
         value = arrays.get(name)
         if value is None or value.shape != want.shape or value.dtype != want.dtype:
             told = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
             raise ValueError(f"{name}: expected {want.dtype} {list(want.shape)}, found {told}")
+        value = value.view(jax.numpy.bfloat16) if short else value
         found.append(jax.random.wrap_key_data(jax.numpy.asarray(value)) if is_key else value)
     return jax.tree_util.tree_unflatten(structure, found)
 
@@ -47,6 +50,8 @@ def _name(prefix: str, path: Any) -> str:
 
 
 def _words(leaf: Any) -> Any:
+    if leaf.dtype == jax.numpy.bfloat16:
+        return np.asarray(leaf).view(np.uint16)
     return _key_words(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 

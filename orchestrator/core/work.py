@@ -49,12 +49,16 @@ class Message(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a worker keeps of one item in one stage until the reply: x before encoding, tile outputs, v and h joined."""
+    """What a worker keeps of one item in one stage until the reply: x before encoding, tile outputs, v and h joined.
+
+    jitter: what was added to h, if anything.
+    """
 
     h_in: Array
     parts: dict[int, Array]
     v: Array | None
     h: Array | None
+    jitter: Array | None = None
 
 
 @dataclass

@@ -111,7 +111,7 @@ class Worker:
         return self._done(segment, dict(self.streams.values(tasks)), report)
 
     def reply(self, call: Call, segment: Segment, kinds: tuple[str, ...], *inbox: dict) -> tuple[dict, Report]:
-        """Learn from the error of the readout; hand the cotangent of this segment's input to the one below.
+        """Learn from what the readout sends back; hand the cotangent of this segment's input to the one below.
 
         `kinds` says what each message of `inbox` is: "error", "cot" (from above), "peer" (outputs of sibling tiles).
         """
@@ -120,7 +120,7 @@ class Worker:
         below: dict[Name, dict[int, Array]] = {}
         for work in self._work(call):
             group = work.group
-            if group.algorithm.signal != "error":
+            if not group.algorithm.replies:
                 continue
             chain = group.algorithm.route == "chain"
             error = next(m[work.name] for m in errors if work.name in m)
@@ -129,7 +129,7 @@ class Worker:
                 learns = stage <= group.last and self.plan.stages[stage].trained
                 if stage < group.first or not (chain or learns):
                     continue
-                parts = self._learn(work, stage, signal, [m[work.name] for m in peers if work.name in m], report)
+                parts = self._learn(call, work, stage, signal, [m[work.name] for m in peers if work.name in m], report)
                 if chain and stage > segment.first:
                     signal = _summed([parts])
                 elif chain:
@@ -184,22 +184,24 @@ class Worker:
         self.shards.close()
         return None, None
 
-    def _learn(self, work: Work, stage: int, signal: Array, peers: list[Message], report: Report) -> dict[int, Array]:
+    def _learn(
+        self, call: Call, work: Work, stage: int, signal: Array, peers: list[Message], report: Report
+    ) -> dict[int, Array]:
         """Gradients of the tiles of one stage that are here, and {tile: cotangent of what came into the stage}."""
         spec, group = self.plan.stages[stage], work.group
-        h_in, parts, v, h = self.passage.traces[(work.name, stage)]
+        h_in, parts, v, h, added = self.passage.traces[(work.name, stage)]
         if v is None:
             everywhere = {t: part for message in peers for t, part in message.parts.items()}
             v = kernels.join([everywhere[t] for t in sorted(everywhere)], spec.tile_by)
-            h = kernels.decode(spec.whole, None, {}, v)
+            h, added = self.passage.jittered(call, work, stage, kernels.decode(spec.whole, None, {}, v))
         x = kernels.encode(spec.encode, h_in)
         cots: dict[int, Array] = {}
         for t in sorted(parts):
             params = self.shards.tile(work, stage, t).params
             x_t = kernels.rows(kernels.tile_input(spec, t, x), v)
             if spec.trained and group.first <= stage <= group.last:
-                seen = contracts.Trace(x_t, v, h)
-                names = group.algorithm, spec, t, len(self.plan.stages)
+                seen = contracts.Trace(x_t, v, h, self.passage.batch(call, work).y, added)
+                names = group.algorithm, spec, t, len(self.plan.stages), self.plan.n_classes
                 with spans.span(spans.DIGITAL, f"network[{stage}] learns"):
                     gradient, cot_x = spans.ready(kernels.learn(*names, params, self.passage.key, seen, signal))
                 report.gradients.setdefault(work.name, {})[(stage, t)] = jax.tree.map(np.asarray, gradient)

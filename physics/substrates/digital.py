@@ -6,7 +6,7 @@ Nothing is measured or written, so it costs no device seconds and no joules; its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,13 @@ LARGE, BLOCK = 1 << 22, 1 << 18  # entries
 
 @dataclass(frozen=True)
 class Digital:
-    """A dense layer of n_out units, with or without bias."""
+    """A dense layer of n_out units, with or without bias. dtype: of what is held; all is computed in float32."""
 
     n_in: int
     n_out: int
     decode_as: Decode = "none"
     bias: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def layer(self) -> nn.Dense:
@@ -49,14 +50,17 @@ class Digital:
         return frozenset({MEASURE, TWIN, EXACT})
 
     def init(self, key: Key) -> dict[str, Tree]:
+        return {"device": {}, "digital": jax.tree.map(lambda p: p.astype(self.dtype), self._first(key))}
+
+    def _first(self, key: Key) -> Tree:
         if self.n_in * self.n_out <= LARGE:
-            return {"device": {}, "digital": self.layer.init(key, jnp.zeros(self.n_in))["params"]}
+            return self.layer.init(key, jnp.zeros(self.n_in))["params"]
         rows = max(BLOCK // self.n_out, 1)
         blocks = -(-self.n_in // rows)
         block = nn.initializers.variance_scaling(rows / self.n_in, "fan_in", "truncated_normal")
         kernel = jax.lax.map(lambda i: block(jax.random.fold_in(key, i), (rows, self.n_out)), jnp.arange(blocks))
         kernel = kernel.reshape(-1, self.n_out)[: self.n_in]
-        return {"device": {}, "digital": {"kernel": kernel, **({"bias": jnp.zeros(self.n_out)} if self.bias else {})}}
+        return {"kernel": kernel, **({"bias": jnp.zeros(self.n_out)} if self.bias else {})}
 
     def fabricate(self, key: Key) -> Tree:
         return ()
