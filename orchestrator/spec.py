@@ -92,8 +92,9 @@ class Fleet(Open):
     """The chips: how many replicas, whose parameters they hold, and how imperfect they are.
 
     own: each chip its parameters; tied: one set for all; base+trim: one set for all, the base, learnt by all chips, and
-    a trim of each chip's own, learnt by itself at trim_rate times the rate. Further keys (mismatch, noise, drift, stuck_off, stuck_full
-    ...) set the field of that name in every substrate that has it. real_time: simulated devices really take their time.
+    a trim of each chip's own, learnt by itself at trim_rate times the rate. Further keys (mismatch, noise, drift,
+    stuck_off, stuck_full ...) set the field of that name in every substrate that has it. real_time: simulated devices
+    really take their time.
     """
 
     replicas: Annotated[int, Field(ge=1, le=4096)] = 1

@@ -53,7 +53,7 @@ METHODS = {
 
 def tree_of(method: str, **changes: Any) -> dict[str, Any]:
     """A small run by a method; `train`, `fleet` are merged, anything else replaces."""
-    tree = copy.deepcopy({**BASE, "method": METHODS[method]})
+    tree = copy.deepcopy({**BASE, "method": METHODS.get(method, {"name": method})})
     if method == "phyll":
         tree["network"] = copy.deepcopy(LOCAL)
     for key, value in changes.items():

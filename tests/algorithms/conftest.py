@@ -9,7 +9,6 @@ import pytest
 from algorithms.contracts import View
 from physics import twin
 
-
 CLASSES = 2
 
 
