@@ -85,6 +85,14 @@ class View(NamedTuple):
         return {"device": device, "digital": digital}, cot_x
 
 
+class Facts(NamedTuple):
+    """What to know before choosing a method: how many unknowns one reward must explain, where it is exact, where not."""
+
+    dimension: str
+    exact: str
+    fails: str
+
+
 class Update(NamedTuple):
     """A gradient for the optimiser (its leaves may be lazy), the state to carry, whether to move, what to log."""
 
@@ -109,6 +117,7 @@ class Algorithm:
     evidence: ClassVar[Literal["losses", "gradients"]]
     spread: ClassVar[Literal["probes", "data"]]
     pull: ClassVar[tuple[str, ...]] = ()
+    facts: ClassVar[Facts | None] = None
     # "itself": `update` gives minus the change, so that the optimiser is a plain step of rate 1
     steps: ClassVar[Literal["gradient", "itself"]] = "gradient"
 

@@ -2,9 +2,9 @@
 
 The task is that of examples/digits.toml: handwritten digits, 64-32-10, on two crossbars with mismatch, stuck cells,
 noise and drift. A method trains until it has made BUDGET passes (a method in the twin, which makes none, takes as many
-samples). Its setting is the best of SIX by accuracy on a validation part of the training data, one seed: three rates for
-each of two sizes of its perturbation, or six rates if it has none, or six sizes if it makes its steps itself. Then three
-other seeds, each with chips of its own, on the test part. All passes of the search are counted.
+samples). Its setting is the best of six by accuracy on a validation part of the training data, one seed: three rates
+for each of two sizes of its perturbation, or six rates if it has none, or six sizes if it makes its steps itself. Then
+three other seeds, each with chips of its own, on the test part. All passes of the search are counted.
 
     python tools/common_task.py [METHOD ...]
 

@@ -12,7 +12,7 @@ Tree = Any
 
 
 def flatten(prefix: str, tree: Tree) -> dict[str, np.ndarray]:
-    """{"PREFIX/path/of/leaf": array}; keys of random numbers become their words, and bfloat16, which numpy lacks, bits."""
+    """{"PREFIX/path/of/leaf": array}; keys of random numbers become their words, bfloat16 whole numbers."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {_name(prefix, path): np.asarray(_words(leaf)) for path, leaf in leaves}
 
