@@ -29,6 +29,9 @@ class Passes:
     on the same chip. "activity": it adds `scale[p] * jitter(probe[p])` to what each stage decodes, and writes nothing.
     A row with scale 0 is not perturbed. on="twin": no device is touched; `noisy` then says whether the twin draws cycle
     noise.
+
+    tangents: only row 0 is measured; in the others, activities are not perturbed but followed: twins, linearised at
+    what row 0 measured, carry `scale[p] * jitter(probe[p])` up, and their loss is the derivative of the loss that way.
     """
 
     probe: tuple[int, ...] = (0,)
@@ -37,6 +40,7 @@ class Passes:
     perturbs: Literal["nothing", "params", "activity"] = "nothing"
     on: Literal["device", "twin"] = "device"
     noisy: bool = False
+    tangents: bool = False
 
     def __len__(self) -> int:
         return len(self.probe)
@@ -86,7 +90,7 @@ class View(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What to know before choosing a method: how many unknowns one reward must explain, where it is exact, where not."""
+    """What to know before choosing a method. dimension: how many unknowns one reward must explain."""
 
     dimension: str
     exact: str

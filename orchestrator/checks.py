@@ -25,7 +25,7 @@ from orchestrator.places import elsewhere
 from orchestrator.problems import UNKNOWN, Problem, Where, from_pydantic, misread
 from orchestrator.spec import Compare, Data, Entry, Fleet, Method, Run, Stage
 from physics import registry as substrates
-from physics.contracts import MEASURE, TILE, Model
+from physics.contracts import MEASURE, TILE, TWIN, Model
 from physics.drivers import registry as drivers
 
 MAX_STAGES = 256
@@ -205,6 +205,15 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
                     allowed = f"a substrate with one of {sorted(group.algorithm.pull)}"
                     at = (*where, stage.index, "substrate")
                     found.append(Problem(at, run.network[stage.index].substrate, wrong, allowed=allowed))
+        if group.passes.tangents:
+            for stage in plan.stages[group.first :]:
+                at, spec = (*where, stage.index), run.network[stage.index]
+                if TWIN not in stage.whole.capabilities:
+                    wrong = f"has no twin that could carry the tangents of {name}"
+                    found.append(Problem((*at, "substrate"), spec.substrate, wrong, allowed="a substrate with a twin"))
+                if spec.tiles > 1:
+                    wrong = f"cannot be cut: {name} carries tangents through whole stages"
+                    found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed="1"))
     too_much = work_problems(plan, data) or memory_problems(plan, data)
     return found + [p if p.where[0] != "network" else _at(p, where) for p in too_much]
 

@@ -120,6 +120,28 @@ def jitter(algorithm: Algorithm, shape: tuple[int, ...], key: Any, words: Array,
     return jax.vmap(row)(probe, scale)
 
 
+@partial(jax.jit, static_argnums=0)
+def tangents(stage: StagePlan, params: Tree, h_in: Array, x: Array, v: Array) -> Array:
+    """How the outputs of a stage move, [rows - 1, batch, n_out], if what comes in moves by rows 1.. of `h_in`.
+
+    x, v: what it was given and what was measured, [1, batch, ...]; the twin is linearised there, the decoding at v.
+    """
+
+    def row(moves: Array) -> Array:
+        _, moves = jax.jvp(partial(encoded, stage.encode), (h_in[0],), (moves,))
+        _, moves = jax.jvp(partial(twin.respond, stage.whole, params["device"]), (x[0],), (moves,))
+        decode = jax.vmap(partial(stage.whole.decode, params["digital"]))
+        return jax.jvp(decode, (v[0],), (moves,))[1]
+
+    return jax.vmap(row)(h_in[1:])
+
+
+@jax.jit
+def stacked(parts: list[Array]) -> Array:
+    """Rows one after the other."""
+    return jnp.concatenate(parts)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 3))
 def respond_twin(
     model: Model, direction: Any, delta: tuple | None, noisy: bool, device: Tree, x: Array, row_keys: Array

@@ -75,6 +75,8 @@ class Passage:
         key = keys.derive(self.plan.seed, keys.JITTER, work.item.replica, stage)
         words = np.array([call.step, group.index, work.item.lo], np.int32)
         probe, scale, _ = self.shards.probes(work, work.item.rows)
+        if work.passes.tangents and len(h) == 1:  # nothing moves yet
+            h = np.concatenate([h, np.zeros((len(probe) - 1, *h.shape[1:]), np.float32)])
         added = kernels.jitter(group.algorithm, (h.shape[1], spec.n_out), key, words, probe, scale)
         return kernels.add([h, added]), added
 
@@ -82,7 +84,7 @@ class Passage:
         """All rows in one stage: encode, measure every tile that is here, join and decode if all are."""
         (stage,) = stages
         spec, here = self.plan.stages[stage], self.shards.here(work, stage)
-        x = kernels.encode(spec.encode, h_in)
+        x = kernels.encode(spec.encode, h_in[:1] if work.passes.tangents else h_in)
         measures = [self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x)) for t in here]
         if len(here) == 1:
             measured = [(yield from measures[0])]
@@ -102,6 +104,9 @@ class Passage:
             h = np.concatenate([self._decoded(work, stage, v[r : r + 1], r) for r in range(len(v))])
         else:
             h = self._decoded(work, stage, v)
+        if work.passes.tangents and len(h_in) > 1:
+            params = self.shards.tile(work, stage, 0).params
+            h = kernels.stacked([h, kernels.tangents(spec, params, h_in, x, v)])
         h, added = self.jittered(call, work, stage, h)
         return self._seen(call, work, stage, x, Trace(h_in, parts, v, h, added), scores, report)
 
@@ -223,7 +228,10 @@ class Passage:
             if algorithm.evidence == "losses":
                 report.losses[work.name] = records.loss_mean(task.losses(h, y))
             elif algorithm.replies:
-                self.errors[work.name] = (task.losses if algorithm.signal == "losses" else task.error)(h, y)
+                send = (
+                    task.slopes if work.passes.tangents else task.losses if algorithm.signal == "losses" else task.error
+                )
+                self.errors[work.name] = send(h, y)
             return
         outputs = np.asarray(h)[0] if scores is None else np.asarray(scores).T
         n = work.item.hi - work.item.lo

@@ -211,6 +211,8 @@ class Plan:
         if group.algorithm.signal == "none" and stage > group.last and passes is group.passes:
             return (), False
         alike = len(set(passes.label)) == 1
+        if passes.tangents:
+            return item.rows[:1], False
         if alike and (stage < group.first or passes.perturbs == "nothing"):
             return item.rows[:1], False
         if alike and passes.perturbs == "activity" and not any(s.trained for s in self.stages[group.first : stage]):

@@ -103,6 +103,12 @@ def error(h: Array, y: Array) -> Array:
     return jax.nn.softmax(h) - jax.nn.one_hot(y, h.shape[-1])
 
 
+@jax.jit
+def slopes(h: Array, y: Array) -> Array:
+    """[rows, batch] of outputs in row 0 and what they move by in the others: the loss, then its derivatives that way."""
+    return jnp.concatenate([losses(h[:1], y), jnp.sum(error(h[:1], y) * h[1:], axis=-1)])
+
+
 def answers(h: np.ndarray) -> np.ndarray:
     """The class that is answered, [...], by outputs or scores [..., n]."""
     return (h[..., 0] > 0).astype(np.int64) if h.shape[-1] == 1 else np.argmax(h, axis=-1)
