@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from algorithms import registry as methods
 from algorithms.contracts import Algorithm, Place
-from orchestrator.core.plan import Group, Plan, StagePlan, build, shapes
+from orchestrator.core.plan import Group, Plan, StagePlan, build
+from orchestrator.core.shapes import shapes
 from orchestrator.core.task import dataset
 from orchestrator.data import LOADERS, Dataset
 from orchestrator.fastest import chip_problems, mode_problems

@@ -17,7 +17,8 @@ import numpy as np
 
 from orchestrator.core import chain, keys, network, records, spans, task
 from orchestrator.core.ledger import Entry
-from orchestrator.core.plan import BANK, Plan, StagePlan, shapes, sides
+from orchestrator.core.plan import BANK, Plan, StagePlan
+from orchestrator.core.shapes import shapes, sides
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Call, Report, Work, all_work
 from physics.contracts import Refused

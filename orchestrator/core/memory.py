@@ -15,7 +15,8 @@ import numpy as np
 
 from algorithms.contracts import Place
 from orchestrator.core.commit import WHOLE
-from orchestrator.core.plan import Group, Plan, StagePlan, bundles, shapes
+from orchestrator.core.plan import Group, Plan, StagePlan
+from orchestrator.core.shapes import bundles, shapes
 from physics.contracts import Model
 
 PROCESS = 300 << 20  # a Python process with JAX

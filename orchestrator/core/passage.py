@@ -228,10 +228,8 @@ class Passage:
             if algorithm.evidence == "losses":
                 report.losses[work.name] = records.loss_mean(task.losses(h, y))
             elif algorithm.replies:
-                send = (
-                    task.slopes if work.passes.tangents else task.losses if algorithm.signal == "losses" else task.error
-                )
-                self.errors[work.name] = send(h, y)
+                by_losses = task.slopes if work.passes.tangents else task.losses
+                self.errors[work.name] = (by_losses if algorithm.signal == "losses" else task.error)(h, y)
             return
         outputs = np.asarray(h)[0] if scores is None else np.asarray(scores).T
         n = work.item.hi - work.item.lo

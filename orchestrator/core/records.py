@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from orchestrator.core import tile, trees
-from orchestrator.core.plan import Plan, shapes
+from orchestrator.core.plan import Plan
+from orchestrator.core.shapes import shapes
 from orchestrator.core.tile import Tile
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from orchestrator.core import kernels, keys, spans
 from orchestrator.core.bank import Banks
 from orchestrator.core.clock import Clock, Moment
 from orchestrator.core.ledger import Entry, exact
-from orchestrator.core.plan import Plan, sides
+from orchestrator.core.plan import Plan
 from orchestrator.core.pulling import Pulled, pieces, pulled
 from orchestrator.core.records import Record
+from orchestrator.core.shapes import sides
 from orchestrator.core.tile import Tile, commit_record, tiles
 from orchestrator.core.work import Call, Work, all_work
 from orchestrator.core.writes import Writes

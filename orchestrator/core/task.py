@@ -105,7 +105,7 @@ def error(h: Array, y: Array) -> Array:
 
 @jax.jit
 def slopes(h: Array, y: Array) -> Array:
-    """[rows, batch] of outputs in row 0 and what they move by in the others: the loss, then its derivatives that way."""
+    """[rows, batch] of outputs in row 0, and in the others what they move by: the loss, its derivatives that way."""
     return jnp.concatenate([losses(h[:1], y), jnp.sum(error(h[:1], y) * h[1:], axis=-1)])
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from algorithms.contracts import Perturbation
-from orchestrator.core.plan import Group, Plan, sides
+from orchestrator.core.plan import Group, Plan
+from orchestrator.core.shapes import sides
 from orchestrator.core.tile import Tile
 from orchestrator.core.work import Work
 from physics.directions import dense
