@@ -75,9 +75,8 @@ def spread(told: dict[str, Any]) -> float:
 
 def draw(names: list[str]) -> None:
     """docs/images/methods.svg: accuracy of every method on the common task."""
-    found = sorted(
-        ((n, told) for n in names if (told := measured(n))), key=lambda x: statistics.fmean(x[1]["accuracy"])
-    )
+    known = [(name, told) for name in names if (told := measured(name))]
+    found = sorted(known, key=lambda one: statistics.fmean(one[1]["accuracy"]))
     plt.rcParams["svg.hashsalt"] = "pnn"
     figure, axes = plt.subplots(figsize=(7, 0.32 * len(found) + 1), layout="constrained")
     for i, (_, told) in enumerate(found):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import jax
 
-from algorithms.contracts import Algorithm, Array, Passes, Trace, Tree, View, all_rows
+from algorithms.contracts import Algorithm, Array, Facts, Passes, Trace, Tree, View, all_rows
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class PhysicsAware(Algorithm):
     evidence = "gradients"
     spread = "data"
     pull = ("twin",)
+    facts = Facts(
+        "none: the error is pulled back",
+        "where the twin is",
+        "where the twin is wrong, the more the deeper the network; costs a pass of the twin, and its memory",
+    )
 
     def needs(self, physical: bool) -> frozenset[str]:
         return frozenset({"twin"})
@@ -44,6 +49,10 @@ class PhysicsAware(Algorithm):
 class InSilico(PhysicsAware):
     """Forward and back in the twin, without noise."""
 
+    facts = Facts(
+        "none: the error is pulled back", "for the twin, never for the chip", "mismatch, noise, stuck cells, drift"
+    )
+
     def passes(self, size: int = 1) -> Passes:
         return Passes(on="twin")
 
@@ -51,6 +60,8 @@ class InSilico(PhysicsAware):
 @dataclass(frozen=True)
 class InSilicoNoise(PhysicsAware):
     """Forward in the twin with its cycle noise, back through it without."""
+
+    facts = Facts("none: the error is pulled back", "in the mean, for the twin", "mismatch, stuck cells, drift")
 
     def passes(self, size: int = 1) -> Passes:
         return Passes(on="twin", noisy=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from algorithms.contracts import Algorithm, Array, Trace, Tree, View, all_rows
+from algorithms.contracts import Algorithm, Array, Facts, Trace, Tree, View, all_rows
 from algorithms.directions import signs
 
 WIDEST = 4096  # columns of the shared B: a stage wider than this takes them again
@@ -29,6 +29,11 @@ class DFA(Algorithm):
     signal = "error"
     evidence = "gradients"
     spread = "data"
+    facts = Facts(
+        "none: the error is sent",
+        "the last stage",
+        "deep and convolutional networks, where the way forward does not align with the way back; a wrong local twin",
+    )
 
     def needs(self, physical: bool) -> frozenset[str]:
         return frozenset({"twin"})

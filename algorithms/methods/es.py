@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
-from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update, shares
+from algorithms.contracts import AS_IS, Algorithm, Array, Facts, Key, Passes, Tree, Update, shares
 from algorithms.directions import CLIP, lazy_normal, mixture
 
 
@@ -35,6 +35,11 @@ class ES(Algorithm):
     signal = "losses"
     evidence = "losses"
     spread = "probes"
+    facts = Facts(
+        "the parameters",
+        "its mean, of the loss smoothed by the distribution",
+        "many parameters; with ranks the length of the gradient is lost",
+    )
 
     probes: Annotated[int, Ge(1), Le(65536)] = 32
     scale: Annotated[float, Gt(0)] = 0.05

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Gt
 
-from algorithms.contracts import RIGHT, WRONG, Algorithm, Array, Passes, Trace, Tree, View
+from algorithms.contracts import RIGHT, WRONG, Algorithm, Array, Facts, Passes, Trace, Tree, View
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class PhyLL(Algorithm):
     signal = "none"
     evidence = "gradients"
     spread = "data"
+    facts = Facts(
+        "none: a loss of its own",
+        "for its own loss",
+        "where telling labels apart in a stage does not serve the stages above; C passes to predict",
+    )
 
     theta: Annotated[float, Gt(0)] = 4.0
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
-from algorithms.contracts import AS_IS, Algorithm, Array, Key, Passes, Tree, Update, shares
+from algorithms.contracts import AS_IS, Algorithm, Array, Facts, Key, Passes, Tree, Update, shares
 from algorithms.directions import lazy_signs, mixture
 
 
@@ -29,6 +29,11 @@ class SPSA(Algorithm):
     signal = "losses"
     evidence = "losses"
     spread = "probes"
+    facts = Facts(
+        "the parameters",
+        "its mean, but for O(c^2)",
+        "many parameters; noise of the loss, as 1/c^2; drift between the two sides",
+    )
 
     probes: Annotated[int, Ge(1), Le(65536)] = 32
     scale: Annotated[float, Gt(0)] = 0.05
