@@ -1,0 +1,154 @@
+"""Every method with every substrate: what fits trains, the same for any number of workers; what does not is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from algorithms import registry as methods
+from orchestrator import Run, train
+from orchestrator.core import keys
+from orchestrator.core.coordinator import Coordinator
+from orchestrator.core.work import Call
+from orchestrator.pools.in_process import InProcessPool
+from orchestrator.problems import RunFileError
+from orchestrator.replay import replay
+from physics import registry as substrates
+from physics.substrates.crossbar import Crossbar
+
+STEPS, BATCH = 2, 8
+# What makes a method small; those that are not here are small as they are, or take few probes.
+FEW = {"probes": 3, "population": 4}
+HEAD = {"substrate": "digital", "size": 10}
+# A stage of each substrate that can stand between 16 inputs and ten classes; others are asked for as they are.
+STAGES = {
+    "oscillators": {"substrate": "oscillators", "size": 6, "nodes": 17},
+    "acoustic": {"substrate": "acoustic", "size": 20, "trained": False},
+}
+QUICK = "crossbar"
+
+
+def method_of(name):
+    known = methods.load(name).__dataclass_fields__
+    return {"name": name, **{key: value for key, value in FEW.items() if key in known}}
+
+
+def tree_of(name, substrate):
+    """A stage of the substrate, a digital one above it; both learn if they can."""
+    stage = STAGES.get(substrate, {"substrate": substrate, "size": 6, "decode": "tanh"})
+    method = method_of(name)
+    top = dict(HEAD)
+    if methods.load(name).signal == "none":
+        top["encode"] = "peak"
+    return {
+        "data": {"name": "digits", "size": [4, 4], "train_samples": 100},
+        "network": [stage, top],
+        "method": method,
+        "train": {"steps": STEPS, "batch": BATCH, "chunk": 4, "rows": 4, "evaluate_samples": 20, "evaluate_every": 100},
+    }
+
+
+def missing(name, substrate, tree):
+    """What a method needs that a trained stage of the substrate does not offer."""
+    stage = tree["network"][0]
+    if not stage.get("trained", True):
+        return frozenset()
+    options = {k: v for k, v in stage.items() if k not in ("substrate", "size", "decode", "trained")}
+    model = substrates.load(substrate)(n_in=16, n_out=stage["size"], **options)
+    return methods.load(name)().needs(bool(model.ports.params)) - model.capabilities
+
+
+def pairs():
+    for name in methods.METHODS:
+        for substrate in substrates.SUBSTRATES:
+            slow = [pytest.mark.slow] if substrate != QUICK else []
+            yield pytest.param(name, substrate, marks=slow, id=f"{name}, {substrate}")
+
+
+@pytest.mark.parametrize("name, substrate", pairs())
+def test_a_valid_pair_trains_and_an_invalid_one_is_refused(name, substrate, tmp_path):
+    tree = tree_of(name, substrate)
+    if lacks := missing(name, substrate, tree):
+        with pytest.raises(RunFileError, match=f"lacks {sorted(lacks)}".replace("[", r"\[").replace("]", r"\]")):
+            Run.build(tree)
+        return
+    run = Run.build(tree)
+    kept = train(run, directory=tmp_path / "run")
+    assert all(np.all(np.isfinite(np.float32(leaf))) for leaf in jax.tree.leaves(kept.params))
+    first = InProcessPool(run)._workers[0].parameters()[1]
+    moved = [
+        np.any(np.float32(a) != np.float32(b))
+        for n in first
+        for a, b in zip(*map(jax.tree.leaves, (first[n], kept.params[n])), strict=True)
+    ]
+    assert any(moved), "nothing was learnt"
+    assert train(run, InProcessPool(run, 2, shuffle=3)).parameters_sha256 == kept.parameters_sha256
+    assert replay(tmp_path / "run").parameters_sha256 == kept.parameters_sha256
+    plan = Coordinator(run, InProcessPool(run)).plan
+    on_device = [g for g in plan.groups if g.passes.on == "device"]
+    if len(plan.groups) == 1 and on_device and on_device[0].passes.perturbs == "params":
+        assert kept.passes == STEPS * BATCH * len(on_device[0].passes), "every row is a pass of every sample"
+    if not on_device:
+        assert kept.passes == kept.writes == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("name, substrate", pairs())
+def test_actors_give_the_same_bytes(name, substrate, cluster):
+    tree = tree_of(name, substrate)
+    if missing(name, substrate, tree):
+        pytest.skip("refused")
+    run = Run.build(tree)
+    pool = cluster.pool(run, 2)
+    try:
+        sharded = train(run, pool)
+    finally:
+        pool.close()
+    assert sharded.parameters_sha256 == train(run).parameters_sha256
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_who_declares_no_twin_never_touches_one(name, monkeypatch):
+    cls = methods.load(name)
+    if "twin" in cls().needs(True) or cls().passes().on == "twin":
+        pytest.skip("declares one")
+
+    def poisoned(self):
+        raise AssertionError("the twin was touched")
+
+    jax.clear_caches()
+    monkeypatch.setattr(Crossbar, "nominal", poisoned)
+    run = Run.build(tree_of(name, "crossbar"))
+    coordinator = Coordinator(run, InProcessPool(run))
+    coordinator.step(0)
+    coordinator.step(1)
+    assert coordinator.finish()
+
+
+@pytest.mark.parametrize("name", [n for n in methods.METHODS if methods.load(n)().replies])
+def test_a_wrong_twin_turns_the_gradient(name, monkeypatch):
+    """Chips are nominal here, so that the twin is right until it is made another."""
+
+    def learnt():
+        tree = tree_of(name, "crossbar")
+        tree["network"][1]["substrate"] = "crossbar"
+        tree["fleet"] = {"mismatch": 0.0, "noise": 0.0, "drift": 0.0}
+        run = Run.build(tree)
+        coordinator = Coordinator(run, InProcessPool(run))
+        evidence = coordinator._reduce(coordinator._round(Call(0, keys.TRAIN, None))[0])[0][0]
+        return np.concatenate([np.ravel(leaf) for n in sorted(evidence) for leaf in jax.tree.leaves(evidence[n])])
+
+    right, nominal = learnt(), Crossbar.nominal
+
+    def wrong(self):
+        return Crossbar(self.n_in, self.n_out, mismatch=0.5).fabricate(jax.random.key(5))
+
+    try:
+        jax.clear_caches()
+        monkeypatch.setattr(Crossbar, "nominal", wrong)
+        turned = learnt()
+    finally:
+        monkeypatch.setattr(Crossbar, "nominal", nominal)
+        jax.clear_caches()
+    cos = float(right @ turned / np.linalg.norm(right) / np.linalg.norm(turned))
+    assert 0.3 < cos < 0.999
