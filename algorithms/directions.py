@@ -139,7 +139,7 @@ class Outer(Lazy):
                 total = total + (c[k] * a) * b[:, 0]
                 continue
             whole = sum(a[:, j, None] * b[:, j] for j in range(rank))
-            total = total + _short(c[k] / np.float32(math.sqrt(rank))) * whole
+            total = total + short(c[k] / np.float32(math.sqrt(rank))) * whole
         return total
 
 
@@ -161,7 +161,7 @@ class Normal(Lazy):
 
     def add(self, total: Array, c: Array, raw: Array) -> Array:
         for k in range(c.shape[0]):
-            total = total + _short(c[k] / np.float32(math.sqrt(8.0))) * raw[k].astype(jnp.float32)
+            total = total + short(c[k] / np.float32(math.sqrt(8.0))) * raw[k].astype(jnp.float32)
         return total
 
 
@@ -246,6 +246,19 @@ def dense(tree: Tree) -> Tree:
     return jax.tree.map(lambda d: d.dense() if is_lazy(d) else d, tree, is_leaf=is_lazy)
 
 
+def numbers(like: Tree, first: Array | int) -> Tree:
+    """The number of every entry among the parameters of its group, uint32; `first`: that of the first one here."""
+    leaves, tree = jax.tree.flatten(like)
+    starts = np.cumsum([0, *(p.size for p in leaves)])
+    found = [jax.lax.iota(jnp.uint32, p.size).reshape(p.shape) for p in leaves]
+    return jax.tree.unflatten(tree, [jnp.uint32(first) + np.uint32(n) + i for n, i in zip(starts, found, strict=False)])
+
+
+def words(key: Key, like: Tree) -> Tree:
+    """Random words, uint32, with the shapes of `like`."""
+    return _each(lambda key, shape: threefry(key, 0, math.prod(shape)).reshape(shape), key, like)
+
+
 def signs(key: Key, shape: tuple[int, ...]) -> Array:
     """float32 +-1 of `shape`."""
     return Signs(jax.random.key_data(key), shape).dense()
@@ -293,13 +306,14 @@ def align(shape: tuple[int, ...]) -> int:
     return 32 // math.gcd(_width(shape), 32)
 
 
-def _short(c: Array | float) -> Array:
-    """c with 18 bits of precision, so that its product with a whole number up to 32 is exact."""
-    bits = jax.lax.bitcast_convert_type(jnp.float32(c), jnp.uint32) & SHORT
+def short(c: Array | float, precision: int = 18) -> Array:
+    """c with so many bits of precision: its product with a whole number of 24 - `precision` bits is exact."""
+    mask = np.uint32(0xFFFFFFFF << (24 - precision) & 0xFFFFFFFF)
+    bits = jax.lax.bitcast_convert_type(jnp.float32(c), jnp.uint32) & mask
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-def _each(leaf: Callable[[Array, tuple[int, ...]], Lazy], key: Key, like: Tree) -> Tree:
+def _each(leaf: Callable[[Array, tuple[int, ...]], Any], key: Key, like: Tree) -> Tree:
     leaves, tree = jax.tree.flatten(like)
     keys = [jax.random.key_data(jax.random.fold_in(key, i)) for i in range(len(leaves))]
     return jax.tree.unflatten(tree, [leaf(k, p.shape) for k, p in zip(keys, leaves, strict=True)])
