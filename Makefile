@@ -1,6 +1,6 @@
 # The first call builds .venv from the lock files, later calls find it ready; nothing else has to be installed.
 #   make train      train the methods on the digits and compare them
-#   make test       the tests, without the slow ones (make test-all: all of them)
+#   make test       the tests, without the slow ones (make test-all: all of them, and the quick cases of reference)
 #   make lint types layers wheel    the other checks; make format mends what it can
 #   make bench-peers    the libraries that the benchmarks compare with, in an environment of their own
 #   make lock       pin anew after a change of the dependencies
@@ -39,6 +39,7 @@ test: install-dev
 
 test-all: install-dev
 	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/pnn reference run --quick
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import garbage
+from orchestrator.cli.reference import reference
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -206,6 +207,9 @@ def bench(
         benching.list_command(rows or [])
     else:
         benching.bench_command(rows or [], quick, json, out, resume)
+
+
+app.add_typer(reference, name="reference")
 
 
 @app.command(epilog="Example: pnn schema > run.schema.json")

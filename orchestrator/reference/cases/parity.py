@@ -1,0 +1,38 @@
+"""parity: XOR on a network 2-2-1 and parity of four bits on 4-4-1, by multiplexed gradient descent with four codes.
+
+Source: A. N. McCaughan et al., APL Machine Learning 1:026118 (2023), and the code of its authors, which trains these
+networks. Published: times to a solution, which are only recalled: none is compared.
+Bar: solved, every row right at some time, by each of ten seeds; passes are those until then.
+Split: none, all rows are trained on and tested. Seeds: 10, of the first weights and of the codes.
+"""
+
+from __future__ import annotations
+
+from orchestrator.reference.case import Bar, Case, Part, Tree, digital
+from orchestrator.reference.trial import solves
+
+TASKS = {"xor": ("xor", 2, 4), "parity": ("parity-4", 4, 16)}  # data set, hidden units, rows
+CODES = ("sequential", "random", "walsh", "sinusoid")
+
+
+def tree(task: str, codes: str) -> Tree:
+    data, hidden, rows = TASKS[task]
+    return {
+        "data": {"name": data},
+        "network": digital(hidden, 1, decode="tanh"),
+        "method": {"name": "mgd", "codes": codes, "optimizer": "adam", "rate": 0.02},
+        "train": {"steps": 20_000, "batch": rows, "chunk": rows, "evaluate_every": 50, "evaluate_chunk": rows},
+    }
+
+
+CASE = Case(
+    "parity",
+    "XOR (2-2-1) and parity of four bits (4-4-1) by multiplexed gradient descent.",
+    "McCaughan et al. 2023",
+    "all rows, trained on and tested",
+    tuple(
+        Part(f"parity/{task}-{codes}", "solved", solves, (tree(task, codes),), tuple(range(10)), bar=Bar(1.0))
+        for task in TASKS
+        for codes in CODES
+    ),
+)
