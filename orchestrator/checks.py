@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from algorithms import registry as methods
-from algorithms.contracts import Algorithm, Place
+from algorithms.contracts import Algorithm, Passes, Place
 from orchestrator.core.plan import Group, Plan, StagePlan, build
 from orchestrator.core.shapes import shapes
 from orchestrator.core.task import dataset
@@ -232,14 +232,18 @@ def _together_problems(run: Run, plan: Plan, where: Where, common: Where) -> lis
             for key in sorted({"optimizer", "rate", "schedule"} & spec.model_fields_set):
                 wrong = f"is of no use to {spec.name}, which makes its steps itself"
                 found.append(Problem((*at, key), getattr(spec, key), wrong, allowed="nothing", unknown=True))
-        compares = group.passes.perturbs == "params" and not all(group.passes.scale)
-        if compares and run.fleet.share != "own" and plan.replicas > 1:
+        if _compares(group.passes) and run.fleet.share != "own" and plan.replicas > 1:
             wrong = "cannot divide its losses among chips: it compares them with the one without a perturbation"
-            fits = [n for n in methods.METHODS if all(methods.load(n)().passes().scale)]
+            fits = [n for n in methods.METHODS if not _compares(methods.load(n)().passes(group.size))]
             found.append(Problem(at, spec.name, wrong, allowed=fits, given=(("fleet", "share"), ("fleet", "replicas"))))
         if plan.trims:
             found += _trim_problems(run, plan, group, at, spec.name)
     return found
+
+
+def _compares(passes: Passes) -> bool:
+    """Whether the losses of several probes are compared with one without a perturbation, which one chip measures."""
+    return passes.perturbs == "params" and not all(passes.scale) and len(set(passes.probe)) > 1
 
 
 def _trim_problems(run: Run, plan: Plan, group: Group, at: Where, name: str) -> list[Problem]:

@@ -29,9 +29,9 @@ def tree(steps: int, **method: Any) -> Tree:
 RUNS = {  # published, run file
     "spsa": (97.4, tree(1000, name="spsa", probes=8, scale=0.05, rate=0.02)),
     "pgpe": (94.7, tree(500, name="pgpe", probes=50, rate=0.02)),
-    "cma": (97.4, tree(200, name="population", strategy="cma", members=50)),
-    "pso": (97.4, tree(200, name="population", strategy="pso", members=100)),
-    "finite-differences": (92.1, tree(1000, name="finite-differences", directions=1, rate=0.02)),
+    "cma": (97.4, tree(200, name="population", strategy="cma", population=50)),
+    "pso": (97.4, tree(200, name="population", strategy="pso", population=100)),
+    "finite-differences": (92.1, tree(1000, name="finite-differences", probes=1, sides="two", rate=0.02)),
 }
 CASE = Case(
     "iris",

@@ -20,7 +20,7 @@ def tree(task: str, codes: str) -> Tree:
     return {
         "data": {"name": data},
         "network": digital(hidden, 1, decode="tanh"),
-        "method": {"name": "mgd", "codes": codes, "optimizer": "adam", "rate": 0.02},
+        "method": {"name": "mgd", "code": codes, "optimizer": "adam", "rate": 0.02},
         "train": {"steps": 20_000, "batch": rows, "chunk": rows, "evaluate_every": 50, "evaluate_chunk": rows},
     }
 
