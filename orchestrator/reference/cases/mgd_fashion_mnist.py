@@ -15,7 +15,7 @@ from orchestrator.reference.trial import best
 TREE = {
     "data": {"name": "fashion-mnist"},
     "network": digital(18, 10),
-    "method": {"name": "mgd", "codes": "random", "optimizer": "adam", "rate": 0.001},
+    "method": {"name": "mgd", "code": "random", "optimizer": "adam", "rate": 0.001},
     "train": {"steps": 50_000, "batch": 1000, "chunk": 1000, "evaluate_every": 500},
 }
 CASE = Case(

@@ -30,7 +30,7 @@ def tree(**method: Any) -> Tree:
 RUNS = {  # published, run file
     "spsa": (91.58, tree(name="spsa", probes=1, scale=0.001, rate=0.001)),
     "pgpe": (97.96, tree(name="pgpe", probes=100, scale=0.1, rate=0.01)),
-    "finite-differences": (95.58, tree(name="finite-differences", directions=100, rate=0.001)),
+    "finite-differences": (95.58, tree(name="finite-differences", probes=100, rate=0.001)),
 }
 CASE = Case(
     "mnist-zeroth-order",
