@@ -136,7 +136,8 @@ def judged(part: Part, ours: Answers, theirs: Answers, told: dict[str, Any]) -> 
     about = {which: t["about"] for which, t in told.items()}
     versions = {which: t["versions"] for which, t in told.items()}
     try:
-        a, b = picked(ours, part.key, "ours"), picked(theirs, part.their_key or part.key, "theirs")
+        a = picked(ours, part.key, "ours")
+        b = [] if part.how == "ours" else picked(theirs, part.their_key or part.key, "theirs")
         value, low, high = HOW[part.how](a, b)
     except (sides.Failed, ZeroDivisionError, ValueError) as error:
         return Measured(part, failure=str(error), versions=versions, about=about)
