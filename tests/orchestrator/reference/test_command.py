@@ -38,9 +38,7 @@ def test_one_object_a_part(reference, part, case, tmp_path):
     assert a["met"] is True and a["started"] is None and a["failure"] is None
     assert a["versions"]["numpy"] == np.__version__ and "cores" in a["machine"]
     assert b["bar"] is None and b["met"] is True and b["recalled"] is True
-    assert {p: {**t, "commit": ""} for p, t in kept(tmp_path).items()} == {
-        p: {**t, "commit": ""} for p, t in found.items()
-    }
+    assert kept(tmp_path) == found
 
 
 def test_no_path_of_this_machine_is_kept(reference, part, case, tmp_path):
@@ -167,10 +165,8 @@ def test_a_line_of_the_documents(part, case):
     one = part([90.0, 92.0], "part/b", published=93.0, recalled=True, bar=Bar(93.0, 3.0), statistic="median")
     runs = tuple(Reached(i, 90.0 + 2 * i, 1e6, 5, 10, 1.5) for i in range(2))
     line = results.line(results.told_of(case(one), Measured(one, (0, 1), runs)))
-    cells = (
-        "part | b | 93 (recalled) | >= 93 within 3 | median 91, mean 91 ± 13 | % correct | 2 | 1,000,000 | 3.0 | met"
-    )
-    assert line == f"| {cells} |"
+    cells = "part | b | 93 (recalled) | >= 93 within 3 | median 91, mean 91 ± 13 | % correct | 2 | 1,000,000 | 3.0"
+    assert line == f"| {cells} | met |"
     cut = (Reached(0, 50.0, 2e6, 5, 10, 30.0, 600.0),)
     line = results.line(results.told_of(case(one), Measured(one, (0, 1), cut)))
     assert "| 0 of 2 |" in line and "started, would need 1200 minutes; 50 after 2,000,000 passes" in line
