@@ -171,13 +171,16 @@ def xor(params):
     return jnp.mean((jax.nn.sigmoid(h @ params["v"] + params["c"]) - XOR) ** 2)
 
 
+def starts(seed):
+    shapes = {"w": (2, 2), "b": (2,), "v": (2,), "c": ()}
+    keys = jax.random.split(jax.random.key(seed), 4)
+    return {n: 2 * jax.random.normal(k, shape) for k, (n, shape) in zip(keys, shapes.items(), strict=True)}
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def learned(method, steps, rate, seed):
-    """The loss after so many steps from a random point."""
-    shapes = {"w": (2, 2), "b": (2,), "v": (2,), "c": ()}
-    keys = jax.random.split(jax.random.key(seed), 5)
-    params = {n: 2 * jax.random.normal(k, shape) for k, (n, shape) in zip(keys, shapes.items(), strict=False)}
-    scale = np.array(method.passes(9).scale, np.float32)
+    """The loss after so many steps."""
+    params, scale = starts(seed), np.array(method.passes(9).scale, np.float32)
 
     def step(carry, _):
         params, state = carry
@@ -187,13 +190,21 @@ def learned(method, steps, rate, seed):
         moved = jax.tree.map(lambda p, g: jnp.where(made.move, p - rate * g, p), params, made.gradient)
         return (moved, made.state), None
 
-    start = params, method.init(keys[4], params, Place(0, 9))
+    start = params, method.init(jax.random.key(seed), params, Place(0, 9))
     return xor(jax.lax.scan(step, start, None, length=steps)[0][0])
 
 
+@partial(jax.jit, static_argnums=0)
+def descended(steps, rate, seed):
+    """The loss after so many steps by the gradient itself."""
+    step = lambda _, params: jax.tree.map(lambda p, g: p - rate * g, params, jax.grad(xor)(params))  # noqa: E731
+    return xor(jax.lax.fori_loop(0, steps, step, starts(seed)))
+
+
 @pytest.mark.parametrize(("name", "tau_theta"), [("sequential", 1), ("random", 1), ("walsh", 16), ("sinusoid", 32)])
-def test_it_learns_xor(name, tau_theta):
-    """Nine parameters; 0.25 is the loss of a coin. Some starts end in a local minimum, as with backpropagation."""
+def test_it_learns_xor_where_the_gradient_does(name, tau_theta):
+    """Nine parameters; 0.25 is the loss of a coin. From many points the gradient itself ends in a local minimum."""
+    solved = [seed for seed in range(8) if descended(8000, 5 / 9, seed) < 0.01]
+    assert len(solved) >= 2
     method = MGD(name, 0.02, tau_theta=tau_theta)
-    ended = np.array([learned(method, 20000, 5.0, seed) for seed in range(4)])
-    assert np.median(ended) < 0.05
+    assert all(learned(method, 8000, 5.0, seed) < 0.02 for seed in solved)
