@@ -19,7 +19,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
 LOSS = 1.0  # nats; a network that knows nothing has 2.3
 PASSES = 8  # a sample and step, for both methods
 METHODS: dict[str, dict[str, Any]] = {
-    "node-perturbation": {"probes": PASSES - 1, "scale": 0.01},
+    "node-perturbation": {"probes": PASSES - 1, "sigma": 0.01},
     "spsa": {"probes": PASSES // 2, "scale": 0.01},
 }
 RATE = {"node-perturbation": 0.05, "spsa": 0.02}  # at width 64
