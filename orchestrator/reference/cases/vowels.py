@@ -16,7 +16,10 @@ from orchestrator.reference.case import Case, Part, Tree
 from orchestrator.reference.trial import accuracy
 
 CROSSBARS = [{"substrate": "crossbar", "size": 24, "decode": "tanh"}, {"substrate": "crossbar", "size": 7}]
-OSCILLATORS = [{"substrate": "oscillators", "size": 12}, {"substrate": "oscillators", "size": 7}]
+OSCILLATORS = [
+    {"substrate": "oscillators", "size": 24},
+    {"substrate": "oscillators", "size": 7, "nodes": 31, "trained_gain": True},
+]
 FIXED: dict[str, list[dict[str, Any]]] = {  # of PhyLL: physics that stays as it is, then a digital layer, twice
     name: [
         {"substrate": name, "size": size, "trained": False, "encode": encode, **more},
