@@ -79,4 +79,5 @@ def test_only_the_order_of_the_losses_counts(losses, factor):
 
 
 def test_a_lost_loss_is_no_rank():
-    assert np.all(np.isnan(ranks(np.float32([0.1, np.nan, 0.3]))))
+    np.testing.assert_array_equal(ranks(np.float32([0.3, np.nan, 0.1])), np.float32([0.5, np.nan, -0.5]))
+    assert np.all(np.isnan(ranks(np.float32([np.nan, np.inf]))))

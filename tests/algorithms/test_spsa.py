@@ -150,8 +150,10 @@ def test_every_probe_of_every_step_has_a_direction_of_its_own():
     assert np.abs(directions @ directions.T / 64 - np.eye(20)).max() < 5 / np.sqrt(64)
 
 
-def test_one_lost_loss_is_not_silently_zero():
-    """Late is NaN: it must reach the commit, which then moves nothing."""
+def test_a_probe_that_lost_a_loss_drops_out_and_without_any_nothing_moves():
+    """Late is NaN: the mean is that of the others; of none it is NaN, and reaches the commit, which moves nothing."""
     losses = LOSSES.copy()
     losses[3] = np.nan
-    assert not np.any(np.isfinite(flat(update(losses).gradient, 1)))
+    of = {k: flat(update(np.where(np.arange(8) // 2 == k, LOSSES, np.nan)).gradient, 1) for k in (0, 2, 3)}
+    np.testing.assert_allclose(flat(update(losses).gradient, 1), sum(of.values()) / 3, rtol=1e-5, atol=1e-6)
+    assert not np.any(np.isfinite(flat(update(np.full_like(LOSSES, np.nan)).gradient, 1)))
