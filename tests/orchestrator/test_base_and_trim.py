@@ -12,15 +12,14 @@ from orchestrator.replay import replay
 
 CHIPS = {"replicas": 3, "share": "base+trim", "trim_rate": 0.5}
 CASES = {
-    "spsa": {"method": {"name": "spsa", "probes": 6}, "train": {"rows": 4}},
-    "physics-aware": {"method": {"name": "physics-aware"}, "train": {"batch": 48, "chunk": 16}},
+    "spsa": {"rows": 4},
+    "physics-aware": {"batch": 48, "chunk": 16},
 }
 
 
 def run_of(small_tree, case, share="base+trim", **fleet):
-    changes = CASES[case]
-    fleet = {**CHIPS, "share": share, **fleet} if share == "base+trim" else {"replicas": 3, "share": share, **fleet}
-    return Run.build(small_tree(case, fleet=fleet, **changes))
+    shared = CHIPS if share == "base+trim" else {"replicas": 3, "share": share}
+    return Run.build(small_tree(case, fleet={**shared, **fleet}, train=CASES[case]))
 
 
 def stepped(run, steps=1):
