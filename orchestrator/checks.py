@@ -229,7 +229,9 @@ def _together_problems(run: Run, plan: Plan, where: Where, common: Where) -> lis
             wrong = f"keeps a batch for {group.algorithm.hold()} steps, the first stage for {plan.hold}"
             found.append(Problem(at, spec.name, wrong, allowed="one number for all stages"))
         if group.algorithm.steps == "itself":
-            for key in sorted({"optimizer", "rate", "schedule"} & spec.model_fields_set):
+            for key in ("optimizer", "rate", "schedule"):
+                if getattr(spec, key) == Method.model_fields[key].default:
+                    continue
                 wrong = f"is of no use to {spec.name}, which makes its steps itself"
                 found.append(Problem((*at, key), getattr(spec, key), wrong, allowed="nothing", unknown=True))
         if _compares(group.passes) and run.fleet.share != "own" and plan.replicas > 1:

@@ -64,7 +64,10 @@ def pairs():
             yield pytest.param(name, substrate, marks=slow, id=f"{name}, {substrate}")
 
 
-@pytest.mark.parametrize("name, substrate", pairs())
+PAIRS = list(pairs())
+
+
+@pytest.mark.parametrize("name, substrate", PAIRS)
 def test_a_valid_pair_trains_and_an_invalid_one_is_refused(name, substrate, tmp_path):
     tree = tree_of(name, substrate)
     if lacks := missing(name, substrate, tree):
@@ -93,7 +96,7 @@ def test_a_valid_pair_trains_and_an_invalid_one_is_refused(name, substrate, tmp_
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("name, substrate", pairs())
+@pytest.mark.parametrize("name, substrate", PAIRS)
 def test_actors_give_the_same_bytes(name, substrate, cluster):
     tree = tree_of(name, substrate)
     if missing(name, substrate, tree):
@@ -107,48 +110,64 @@ def test_actors_give_the_same_bytes(name, substrate, cluster):
     assert sharded.parameters_sha256 == train(run).parameters_sha256
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
-def test_who_declares_no_twin_never_touches_one(name, monkeypatch):
-    cls = methods.load(name)
-    if "twin" in cls().needs(True) or cls().passes().on == "twin":
-        pytest.skip("declares one")
-
-    def poisoned(self):
-        raise AssertionError("the twin was touched")
-
+@pytest.fixture(scope="module")
+def poison():
+    """The twin of a crossbar cannot be made; nothing that was compiled before is used."""
     jax.clear_caches()
-    monkeypatch.setattr(Crossbar, "nominal", poisoned)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def poisoned(self):
+            raise AssertionError("the twin was touched")
+
+        patch.setattr(Crossbar, "nominal", poisoned)
+        yield
+    jax.clear_caches()
+
+
+WITHOUT = [n for n in methods.METHODS if "twin" not in methods.load(n)().needs(True)]
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_who_declares_no_twin_never_touches_one(name, poison):
     run = Run.build(tree_of(name, "crossbar"))
     coordinator = Coordinator(run, InProcessPool(run))
     coordinator.step(0)
-    coordinator.step(1)
     assert coordinator.finish()
 
 
-@pytest.mark.parametrize("name", [n for n in methods.METHODS if methods.load(n)().replies])
-def test_a_wrong_twin_turns_the_gradient(name, monkeypatch):
-    """Chips are nominal here, so that the twin is right until it is made another."""
+def learnt(name):
+    """What a method learns of nominal chips in the first step."""
+    tree = tree_of(name, "crossbar")
+    tree["network"][1]["substrate"] = "crossbar"
+    tree["fleet"] = {"mismatch": 0.0, "noise": 0.0, "drift": 0.0}
+    run = Run.build(tree)
+    coordinator = Coordinator(run, InProcessPool(run))
+    evidence = coordinator._reduce(coordinator._round(Call(0, keys.TRAIN, None))[0])[0][0]
+    return np.concatenate([np.ravel(leaf) for n in sorted(evidence) for leaf in jax.tree.leaves(evidence[n])])
 
-    def learnt():
-        tree = tree_of(name, "crossbar")
-        tree["network"][1]["substrate"] = "crossbar"
-        tree["fleet"] = {"mismatch": 0.0, "noise": 0.0, "drift": 0.0}
-        run = Run.build(tree)
-        coordinator = Coordinator(run, InProcessPool(run))
-        evidence = coordinator._reduce(coordinator._round(Call(0, keys.TRAIN, None))[0])[0][0]
-        return np.concatenate([np.ravel(leaf) for n in sorted(evidence) for leaf in jax.tree.leaves(evidence[n])])
 
-    right, nominal = learnt(), Crossbar.nominal
+WITH = [n for n in methods.METHODS if methods.load(n)().replies and "twin" in methods.load(n)().needs(True)]
 
-    def wrong(self):
-        return Crossbar(self.n_in, self.n_out, mismatch=0.5).fabricate(jax.random.key(5))
 
-    try:
-        jax.clear_caches()
-        monkeypatch.setattr(Crossbar, "nominal", wrong)
-        turned = learnt()
-    finally:
-        monkeypatch.setattr(Crossbar, "nominal", nominal)
-        jax.clear_caches()
-    cos = float(right @ turned / np.linalg.norm(right) / np.linalg.norm(turned))
+@pytest.fixture(scope="module")
+def turned():
+    """What methods learn with the right twin, and with one that has a mismatch of its own."""
+    right = {name: learnt(name) for name in WITH}
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def wrong(self):
+            return Crossbar(self.n_in, self.n_out, mismatch=0.5).fabricate(jax.random.key(5))
+
+        patch.setattr(Crossbar, "nominal", wrong)
+        found = {name: (right[name], learnt(name)) for name in WITH}
+    jax.clear_caches()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH)
+def test_a_wrong_twin_turns_the_gradient(name, turned):
+    right, wrong = turned[name]
+    cos = float(right @ wrong / np.linalg.norm(right) / np.linalg.norm(wrong))
     assert 0.3 < cos < 0.999
