@@ -96,7 +96,7 @@ def test_the_only_other_error_is_noise(sides, law):
     sigma, c, n = 0.01, 0.05, 4000
     method = FiniteDifferences("all", scale=c, sides=sides)
     made = np.float64(gradients(method, n, noise=sigma))
-    squared = np.sum((made - gradients(method, 1)[0]) ** 2, axis=1)
+    squared = np.sum((made - np.float64(gradients(method, 1)[0])) ** 2, axis=1)
     expected = law * D * sigma**2 / c**2
     assert squared.mean() == pytest.approx(expected, abs=5 * squared.std() / np.sqrt(n) + 0.01 * expected)
 

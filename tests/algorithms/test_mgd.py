@@ -201,10 +201,13 @@ def descended(steps, rate, seed):
     return xor(jax.lax.fori_loop(0, steps, step, starts(seed)))
 
 
-@pytest.mark.parametrize(("name", "tau_theta"), [("sequential", 1), ("random", 1), ("walsh", 16), ("sinusoid", 32)])
-def test_it_learns_xor_where_the_gradient_does(name, tau_theta):
+@pytest.mark.parametrize(
+    ("name", "scale", "tau_theta"),
+    [("sequential", 0.1, 1), ("random", 0.1, 1), ("walsh", 0.02, 16), ("sinusoid", 0.02, 32)],
+)
+def test_it_learns_xor_where_the_gradient_does(name, scale, tau_theta):
     """Nine parameters; 0.25 is the loss of a coin. From many points the gradient itself ends in a local minimum."""
-    solved = [seed for seed in range(8) if descended(8000, 5 / 9, seed) < 0.01]
+    solved = [seed for seed in range(8) if descended(16000, 2.5 / 9, seed) < 0.01]
     assert len(solved) >= 2
-    method = MGD(name, 0.02, tau_theta=tau_theta)
-    assert all(learned(method, 8000, 5.0, seed) < 0.02 for seed in solved)
+    method = MGD(name, scale, tau_theta=tau_theta)
+    assert all(learned(method, 16000, 2.5, seed) < 0.01 for seed in solved)

@@ -49,14 +49,13 @@ def commit(method, key, tiles, states, losses):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def searched(method, steps, key, sign=1.0, noise=0.0):
+def searched(method, steps, key, sign):
     """(loss of the tiles, distance of the farthest write) after each step."""
 
     def step(carry, key):
         tiles, states = carry
         rows = measured(method, tiles, states)
         losses = sign * jax.vmap(bowl)(rows)
-        losses += noise * jax.random.normal(key, losses.shape)
         gone = jax.tree.map(lambda r, t: jnp.abs(r - t).max() if t.size else 0.0, rows, tiles)
         gradients, states = commit(method, key, tiles, states, losses)
         tiles = jax.tree.map(jnp.subtract, tiles, gradients)
@@ -72,17 +71,11 @@ def test_the_names_of_the_strategies_are_those_of_the_table():
 @EACH
 def test_it_finds_the_bottom_and_a_wrong_sign_would_show(strategy):
     method, first = Population(strategy, scale=0.1), float(jax.jit(bowl)(TILES))
-    losses, gone = searched(method, 150, jax.random.key(0))
+    losses, gone = searched(method, 150, jax.random.key(0), 1.0)
     assert losses[-1] < (0.3 if strategy == "open-es" else 0.03) * first
     assert np.max(gone) <= method.radius * (1 + 1e-6)
-    assert searched(method, 20, jax.random.key(0), -1.0)[0][-1] > first
-
-
-@EACH
-def test_the_same_key_makes_the_same_bits(strategy):
-    one, again = (np.asarray(searched(Population(strategy), 150, jax.random.key(1))[0]) for _ in range(2))
-    assert one.tobytes() == again.tobytes()
-    assert not np.array_equal(one, searched(Population(strategy), 150, jax.random.key(2))[0])
+    assert np.asarray(searched(method, 150, jax.random.key(0), 1.0)[0]).tobytes() == np.asarray(losses).tobytes()
+    assert searched(method, 150, jax.random.key(0), -1.0)[0][20] > first
 
 
 LOSSES = np.random.default_rng(0).permutation(32).astype(np.float32)
@@ -150,20 +143,18 @@ def test_its_state_keeps_its_types(strategy):
 
 
 def test_a_mean_follows_what_the_device_took():
-    """Half of the last step was lost at a limit of the device: the next members are around what it holds."""
-    method = Population("sep-cma")
-    states = init(method, jax.random.key(3))
-    _, states = update(method, states, LOSSES)
-    flat_losses = np.zeros(32, np.float32)
+    """Most of the last step was lost at a limit of the device: the next one starts from what it holds."""
+    method, alike = Population("open-es"), np.zeros(32, np.float32)
+    _, states = update(method, init(method, jax.random.key(3)), LOSSES)
 
     @jax.jit
-    def shift(away):
+    def moved(away):
         tiles = jax.tree.map(lambda t: t + away, TILES)
-        gradients, _ = commit(method, jax.random.key(5), tiles, states, flat_losses)
+        gradients, _ = commit(method, jax.random.key(5), tiles, states, alike)
         return jax.tree.map(jnp.subtract, tiles, gradients)
 
-    for t, moved in zip(jax.tree.leaves(TILES), jax.tree.leaves(shift(1.0)), strict=True):
-        assert np.all(np.abs(moved - (t + 1.0)) <= method.radius + 1e-6)
+    for t, after in zip(jax.tree.leaves(TILES), jax.tree.leaves(moved(1.0)), strict=True):
+        np.testing.assert_allclose(after, t + 1.0, atol=1e-5)  # losses that are alike tell nothing
 
 
 def test_a_matrix_of_too_many_parameters_is_refused():
