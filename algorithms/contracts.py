@@ -66,13 +66,28 @@ class Place(NamedTuple):
     size: Array | int
 
 
+class Bare(NamedTuple):
+    """A stage without its activation f, h = f(a): a and slope f'(a), both [batch, n_out].
+
+    pull(cot_a) -> (gradient of the digital parameters, cot_v).
+    """
+
+    a: Array
+    slope: Array
+    pull: Callable[[Array], tuple[Tree, Array]]
+
+
+def _unknown(v: Array) -> Bare:
+    raise NotImplementedError("This view does not show what a stage does before its activation.")
+
+
 class View(NamedTuple):
     """What a method may know of its stage.
 
     vjp(x, v, cot_h) -> (gradient, cot_x): the exact decoding at the measured v, then the stage's twin at the measured
     x; for one row, [batch, ...], summed over the batch. Its two halves: decode_vjp(v, cot_h) -> (gradient of the
     digital parameters, cot_v) needs no twin, device_vjp(x, cot_v) -> (gradient of the device parameters, cot_x) does.
-    `key` belongs to the run and never changes.
+    bare(v) is the decoding before the activation. `key` belongs to the run and never changes.
     """
 
     params: Tree
@@ -82,6 +97,7 @@ class View(NamedTuple):
     decode_vjp: Callable[[Array, Array], tuple[Tree, Array]]
     device_vjp: Callable[[Array, Array], tuple[Tree, Array]]
     n_classes: int = 0
+    bare: Callable[[Array], Bare] = _unknown
 
     def vjp(self, x: Array, v: Array, cot_h: Array) -> tuple[Tree, Array]:
         digital, cot_v = self.decode_vjp(v, cot_h)

@@ -24,6 +24,13 @@ METHODS = {
     "in-silico-noise": "algorithms.methods.backprop:InSilicoNoise",
     "dfa": "algorithms.methods.dfa:DFA",
     "phyll": "algorithms.methods.phyll:PhyLL",
+    "node-perturbation": "algorithms.methods.node_perturbation:NodePerturbation",
+    "forward-gradient": "algorithms.methods.forward_gradient:ForwardGradient",
+    "feedback-alignment": "algorithms.methods.feedback_alignment:FeedbackAlignment",
+    "augmented-dfa": "algorithms.methods.augmented_dfa:AugmentedDFA",
+    "forward-forward": "algorithms.methods.forward_forward:ForwardForward",
+    "self-contrastive": "algorithms.methods.self_contrastive:SelfContrastive",
+    "local-readout": "algorithms.methods.local_readout:LocalReadout",
 }
 
 

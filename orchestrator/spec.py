@@ -64,13 +64,14 @@ class Stage(Open):
     """One physical layer with its digital encode and decode; further keys are options of the substrate.
 
     encode: how what comes in is brought to the input range ("none": it must be legal; "clip"; "peak": divide each
-    sample by its largest magnitude if that exceeds 1). decode: activation on what was measured. driver: of a driven
-    device; without one it is a simulated chip behind a driver.
+    sample by its largest magnitude if that exceeds 1) or to one length ("rms": divide each sample by its root mean
+    square; what comes of it has no bound). decode: activation on what was measured. driver: of a driven device; without
+    one it is a simulated chip behind a driver.
     """
 
     substrate: str
     size: Positive
-    encode: Literal["none", "clip", "peak"] = "none"
+    encode: Literal["none", "clip", "peak", "rms"] = "none"
     decode: Literal["none", "tanh", "relu", "softsign"] = "none"
     trained: bool = True
     method: Method | None = None

@@ -7,11 +7,16 @@ Source: L. G. Wright et al., "Deep physical neural networks trained with backpro
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from physics.contracts import Array, At, Key, Model, Tree
+from physics.decoding import ACTIVATIONS
 
 FRESH = At(now=np.float32(0.0), since=np.float32(0.0))
 
@@ -52,3 +57,14 @@ def device_vjp(model: Model, params: Tree, x: Array, cot_v: Array) -> tuple[Tree
     """(gradient of the device parameters, cot_x [batch, n_in]) of the twin at the measured x."""
     _, pull = jax.vjp(lambda d, x: respond(model, d, x), params["device"], x)
     return pull(cot_v)
+
+
+def bare(model: Any, params: Tree, v: Array) -> tuple[Array, Array, Callable[[Array], tuple[Tree, Array]]]:
+    """(a, f'(a), pull) of a stage with activation f at the measured v: its outputs are h = f(a), [batch, n_out].
+
+    pull(cot_a) -> (gradient of the digital parameters, cot_v), as of the stage with `decode = "none"`.
+    """
+    linear, f = replace(model, decode_as="none"), ACTIVATIONS[model.decode_as]
+    a, pull = jax.vjp(lambda d, v: jax.vmap(lambda v: linear.decode(d, v))(v), params["digital"], v)
+    _, slope = jax.jvp(f, (a,), (jnp.ones_like(a),))
+    return a, slope, pull

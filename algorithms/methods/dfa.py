@@ -41,8 +41,12 @@ class DFA(Algorithm):
     def learn(self, view: View, trace: Trace, signal: Array | None) -> tuple[Tree, Array | None]:
         e = jnp.asarray(signal)
         if view.stage < view.stages - 1:
-            width = trace.h.shape[-1]
-            B = signs(view.key, (e.shape[-1], WIDEST))
-            e = e @ B[:, jnp.arange(width) % WIDEST] / jnp.sqrt(width)
+            e = projected(view, e, trace.h.shape[-1])
         gradient, _ = all_rows(view.vjp, trace.x, trace.v, e)
         return jax.tree.map(lambda g: g.sum(0), gradient), None
+
+
+def projected(view: View, e: Array, width: int) -> Array:
+    """e B_l, [rows, batch, width]."""
+    B = signs(view.key, (e.shape[-1], WIDEST))
+    return e @ B[:, jnp.arange(width) % WIDEST] / jnp.sqrt(width)

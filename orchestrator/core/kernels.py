@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from algorithms.contracts import Algorithm, Trace, View
+from algorithms.contracts import Algorithm, Bare, Trace, View
 from algorithms.directions import is_lazy
 from orchestrator.core.plan import StagePlan
 from physics import twin
@@ -29,6 +29,8 @@ def encoded(how: str, h: Array) -> Array:
         return jnp.clip(h, -1.0, 1.0)
     if how == "peak":
         return h / jnp.maximum(jnp.max(jnp.abs(h), axis=-1, keepdims=True), 1.0)
+    if how == "rms":
+        return h / jnp.sqrt(jnp.mean(h**2, axis=-1, keepdims=True) + 1e-6)  # what is all zero stays so
     return h
 
 
@@ -195,15 +197,21 @@ def _cut(x: Array, lo: int, hi: int) -> Array:
 def view(stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree, key: Any) -> View:
     """What a method may know of one tile, for one row: v and cot_h are of the joined stage, x of the tile."""
 
-    def decode_vjp(v: Array, cot_h: Array) -> tuple[Tree, Array]:
-        digital, cot_v = twin.decode_vjp(stage.whole, params, v, cot_h)
+    def mine(digital: Tree, cot_v: Array) -> tuple[Tree, Array]:
         if stage.tile_by == "outputs" and len(stage.tiles) > 1:
             lo, hi = stage.slices[tile]
             cot_v = cot_v[..., lo:hi]
         return digital, cot_v
 
+    def decode_vjp(v: Array, cot_h: Array) -> tuple[Tree, Array]:
+        return mine(*twin.decode_vjp(stage.whole, params, v, cot_h))
+
+    def bare(v: Array) -> Bare:
+        a, slope, pull = twin.bare(stage.whole, params, v)
+        return Bare(a, slope, lambda cot_a: mine(*pull(cot_a)))
+
     device_vjp = partial(twin.device_vjp, stage.tiles[tile], params)
-    return View(params, key, stage.index, stages, decode_vjp, device_vjp, n_classes)
+    return View(params, key, stage.index, stages, decode_vjp, device_vjp, n_classes, bare)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -69,6 +69,12 @@ def test_a_stage_wider_than_the_matrix_takes_its_columns_again(learn, draw, B):
     assert np.array_equal(delta[WIDEST:], delta[:2])
 
 
+def test_learning_turns_the_weights_towards_the_matrix(descent):
+    losses, cosines = descent(DFA())
+    assert losses[-1] < 0.25 * losses[0]
+    assert abs(cosines[0]) < 0.35 and np.mean(cosines[-20:]) > 0.1
+
+
 def test_the_error_is_broadcast_once_and_one_pass_is_enough():
     assert (DFA.route, DFA.signal, DFA.evidence) == ("broadcast", "error", "gradients")
     assert len(DFA().passes()) == 1 and DFA().needs(True) == {"twin"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
-from algorithms.contracts import AS_IS, RIGHT, WRONG, Algorithm, Passes, Perturbation, Place, Trace
+from algorithms.contracts import AS_IS, MIXED, RIGHT, WRONG, Algorithm, Passes, Perturbation, Place, Trace
 from algorithms.directions import dense
 from physics.substrates.digital import Digital
 
@@ -48,8 +48,10 @@ def test_the_words_by_which_it_is_run_are_known(cls):
     assert cls.spread in ("probes", "data")
     assert isinstance(cls.pull, tuple) and all(isinstance(way, str) for way in cls.pull)
     assert bool(cls.pull) == (cls.route == "chain")
-    # scalar losses are evidence already; everything else is learnt where the physics is
-    assert (cls.signal == "losses") == (cls.evidence == "losses") == (cls.learn is Algorithm.learn)
+    # mean losses are evidence already; everything else is learnt where the physics is
+    assert (cls.evidence == "losses") == (cls.learn is Algorithm.learn)
+    assert cls.signal == "losses" or cls.evidence == "gradients"
+    assert cls.signal != "losses" or cls.route == "broadcast"
     assert (cls.signal == "none") == (cls.route == "local")
 
 
@@ -89,11 +91,14 @@ def test_its_passes_are_constant_and_hashable(cls):
     passes = cls().passes(SIZE)
     assert isinstance(passes, Passes) and passes == cls().passes(SIZE) and hash(passes) == hash(cls().passes(SIZE))
     assert len(passes) == len(passes.probe) == len(passes.scale) == len(passes.label) >= 1
-    assert passes.on in ("device", "twin") and passes.perturbs in ("nothing", "params")
-    assert all(label in (AS_IS, RIGHT, WRONG) or label >= 0 for label in passes.label)
+    assert passes.on in ("device", "twin") and passes.perturbs in ("nothing", "params", "activity")
+    assert all(label in (AS_IS, RIGHT, WRONG, MIXED) or label >= 0 for label in passes.label)
     assert not (passes.noisy and passes.on == "device")
     if passes.perturbs == "nothing":
         assert not any(passes.scale)
+    elif passes.perturbs == "activity":  # the rows of a sample are compared where it was measured
+        assert cls.spread == "data" and cls.signal == "losses" and any(passes.scale)
+        assert not passes.tangents or not passes.scale[0] and all(passes.scale[1:])
     else:
         # at most one row is not perturbed, the first: what the others are compared with
         assert cls.spread == "probes" and any(passes.scale) and all(passes.scale[1:])
@@ -107,6 +112,9 @@ def test_both_sides_of_a_probe_stand_next_to_each_other(cls):
     assert sorted(rows) == list(range(len(rows)))
     for members in rows.values():
         assert members == list(range(members[0], members[0] + len(members)))
+        if passes.perturbs == "activity" and members == [0]:
+            assert passes.scale[0] == 0  # what is learnt is learnt at a row of its own
+            continue
         plus, *minus = (passes.scale[r] for r in members if passes.scale[r])
         assert plus > 0 and minus in ([], [-plus])
 
@@ -120,7 +128,7 @@ def test_needs_are_capabilities(cls, physical):
 
 def test_a_direction_is_like_the_parameters_and_a_function_of_its_names(cls, params):
     method = cls()
-    if method.passes(SIZE).perturbs == "nothing":
+    if method.passes(SIZE).perturbs != "params":
         return
     context = KEY, method.init(KEY, params, PLACE), params
     one, again, other = (dense(method.perturb(context, k)) for k in (0, 0, 1))
@@ -132,17 +140,33 @@ def test_a_direction_is_like_the_parameters_and_a_function_of_its_names(cls, par
     assert all(np.abs(leaf).max() <= method.reach() * (1 + 1e-6) for leaf in jax.tree.leaves(one))
 
 
+def test_a_jitter_has_variance_1_and_is_a_function_of_its_key(cls):
+    method = cls()
+    if method.passes().perturbs != "activity":
+        with pytest.raises(NotImplementedError, match=cls.__name__):
+            method.jitter(KEY, (BATCH, 3))
+        return
+    jitter = jax.jit(method.jitter, static_argnums=1)
+    one, again, other = (np.asarray(jitter(key, (200, 50))) for key in (KEY, KEY, jax.random.key(3)))
+    assert one.shape == (200, 50) and np.array_equal(one, again) and not np.array_equal(one, other)
+    assert abs(one.mean()) < 5 / np.sqrt(one.size) and abs(np.mean(one**2) - 1) < 0.1
+
+
 def test_a_lesson_is_a_gradient_like_the_parameters(cls, params, learn, draw):
     method = cls()
-    if method.signal == "losses":
+    if method.evidence == "losses":
         with pytest.raises(NotImplementedError, match=cls.__name__):
             method.learn(None, None, None)
         return
-    P = len(method.passes())
+    passes = method.passes()
+    P, y = len(passes), np.arange(BATCH, dtype=np.int32) % CLASSES
     x, h = draw(3, P, BATCH, 4), draw(4, P, BATCH, 3)
-    width = {"chain": 3, "broadcast": CLASSES, "local": None}[method.route]
-    signal = width and draw(5, P, BATCH, width)
-    gradient, cot_x = learn(method, MODEL, params, Trace(x, x, h), signal, KEY)
+    scale = np.array(passes.scale, np.float32)[:, None, None]
+    jitter = scale * draw(6, P, BATCH, 3) if passes.perturbs == "activity" else None
+    width = {"chain": (3,), "broadcast": (CLASSES,), "local": None}[method.route]
+    width = () if method.signal == "losses" else width
+    signal = None if width is None else draw(5, P, BATCH, *width)
+    gradient, cot_x = learn(method, MODEL, params, Trace(x, x, h, y, jitter), signal, KEY)
     assert jax.tree.map(np.shape, gradient) == jax.tree.map(np.shape, params)
     assert all(np.all(np.isfinite(leaf)) and np.any(leaf) for leaf in jax.tree.leaves(gradient))
     assert cot_x.shape == x.shape if method.route == "chain" else cot_x is None
@@ -165,7 +189,7 @@ def test_a_prediction_is_one_pass_or_one_for_each_class(cls, n, params, score, d
     assert isinstance(passes, Passes) and passes == cls().predict(n)
     assert passes.perturbs == "nothing" and not any(passes.scale) and passes.on == "device"
     x, h = draw(3, len(passes), BATCH, 4), draw(4, len(passes), BATCH, 3)
-    made = score(method, MODEL, params, Trace(x, x, h), KEY)
+    made = score(method, MODEL, params, Trace(x, x, h), KEY, 0, n)
     if made is None:
         assert len(passes) == 1 and passes.label == (AS_IS,)
     else:
