@@ -15,7 +15,8 @@ from orchestrator import Run, train
 HERE = Path(__file__).parent.parent / "tests" / "orchestrator" / "journals"
 STAGE = {"substrate": "crossbar", "size": 6, "decode": "tanh"}
 LOCAL = [{**STAGE, "trained": False}, {"substrate": "digital", "size": 10, "decode": "relu"}]
-OPTIONS = {"spsa": {"probes": 4}, "es": {"probes": 4}, "low-rank-es": {"probes": 4, "rank": 2}}
+OPTIONS = {"low-rank-es": {"rank": 2}, "mgd": {"code": "walsh", "tau_theta": 2}, "finite-differences": {"sides": "two"}}
+WITHOUT = "population"  # its bits follow the version of evosax
 TREE = {
     "data": {"size": [4, 4]},
     "network": [STAGE, {"substrate": "crossbar", "size": 10}],
@@ -27,7 +28,10 @@ TREE = {
 
 def main(version: str) -> None:
     for name in registry.METHODS:
-        method = {"name": name, **OPTIONS.get(name, {})}
+        if name == WITHOUT:
+            continue
+        few = {"probes": 4} if "probes" in registry.load(name).__dataclass_fields__ else {}
+        method = {"name": name, **few, **OPTIONS.get(name, {})}
         network = LOCAL if name == "phyll" else TREE["network"]
         for keep, journal in (("", {}), ("-digests", {"whole_kB": 0})):
             if keep and name != "dfa":

@@ -22,4 +22,5 @@ def test_a_kept_journal_replays_for_ever(place):
 def test_there_is_one_for_every_method():
     from algorithms import registry
 
-    assert {p.name for p in KEPT} >= set(registry.METHODS)
+    # the bits of populations follow the version of evosax, which is pinned but not for ever
+    assert {p.name for p in KEPT} >= set(registry.METHODS) - {"population"}

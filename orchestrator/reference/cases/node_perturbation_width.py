@@ -43,10 +43,12 @@ def slope(trial: Trial, *trees: Tree) -> float:
     """Of log passes to the loss over log width. Raises ValueError if some width does not come there."""
     import numpy as np
 
-    widths, passes = [t["network"][0]["size"] for t in trees], []
+    widths = [t["network"][0]["size"] for t in trees]
+    passes: list[float] = []
     for w, t in zip(widths, trees, strict=True):
-        passes.append(passes_to(trial, t, LOSS))
-        if passes[-1] is None:
+        if (needed := passes_to(trial, t, LOSS)) is not None:
+            passes.append(needed)
+        else:
             raise ValueError(f"width {w} does not come to a loss of {LOSS} in {t['train']['steps']:,} steps")
     return float(np.polyfit(np.log(widths), np.log(passes), 1)[0])
 
