@@ -31,6 +31,8 @@ from physics.drivers import registry as drivers
 
 MAX_STAGES = 256
 MAX_SEEDS = 1000
+# Fields that may not fit a data set, in the order in which they are applied to it -> what it allows.
+DATA_ALLOWS = {"split": "0", "size": "two divisors of {shape}", "part": '"test"', "train_samples": "1 to {n}"}
 
 
 def problems(run: Run) -> list[Problem]:
@@ -145,18 +147,26 @@ def _data_problems(data: Data) -> list[Problem]:
     try:
         dataset(data)
         return []
+    except ValueError:
+        found, usable = [], data.model_copy(update={key: Data.model_fields[key].default for key in DATA_ALLOWS})
+    try:
+        whole = dataset(usable)
     except ValueError as error:
-        told = str(error).rstrip(".")
-    for key, must in (("train_samples", "1 to {n}"), ("size", "two divisors of {shape}")):
+        at, given = ("data", "name" if data.path is None else "path"), (("data", "path"),)
+        wrong, allowed = _unusable(error), "a folder with its files"
+        return [Problem(at, getattr(data, at[1]), wrong, allowed=allowed, given=given)]
+    for key, must in DATA_ALLOWS.items():
+        asked = usable.model_copy(update={key: getattr(data, key)})
         try:
-            whole = dataset(data.model_copy(update={key: None}))
-        except ValueError:
-            continue
-        allowed = must.format(n=len(whole.x_train), shape=" x ".join(map(str, whole.shape)))
-        return [Problem(("data", key), getattr(data, key), f"cannot be used: {told}", allowed=allowed)]
-    at, given = ("data", "name" if data.path is None else "path"), (("data", "path"),)
-    allowed = "a folder with its files"
-    return [Problem(at, getattr(data, at[1]), f"cannot be used: {told}", allowed=allowed, given=given)]
+            whole, usable = dataset(asked), asked
+        except ValueError as error:
+            allowed = must.format(n=len(whole.x_train), shape=" x ".join(map(str, whole.shape)))
+            found.append(Problem(("data", key), getattr(data, key), _unusable(error), allowed=allowed))
+    return found
+
+
+def _unusable(error: ValueError) -> str:
+    return f"cannot be used: {str(error).rstrip('.')}"
 
 
 def _size_problems(run: Run, networks: dict[Where, tuple[Stage, ...]]) -> list[Problem]:

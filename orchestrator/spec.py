@@ -26,12 +26,16 @@ class Open(BaseModel):
 
 
 class Data(Strict):
-    """Which data set. part="validation": train on 4/5 of the training part and evaluate on the rest of it."""
+    """Which data set. part="validation": train on 4/5 of the training part and evaluate on the rest of it.
+
+    split: number of the random split, of a set that was published without one.
+    """
 
     name: str = "digits"
     path: str | None = None
     size: tuple[Positive, Positive] | None = None
     part: Literal["test", "validation"] = "test"
+    split: Seed = 0
     train_samples: Positive | None = None
 
 

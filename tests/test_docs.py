@@ -22,7 +22,11 @@ from orchestrator import Run
 from orchestrator.cli import app
 
 ROOT = Path(__file__).parents[1]
-RUN_DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/methods.md"]
+RUN_DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("architecture", "methods", "data")),
+]
 DOCUMENTS = [*RUN_DOCUMENTS, "CHANGELOG.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/decisions/*.md"))]
 SMALL = ["train.steps=2", "train.evaluate_samples=64"]  # shapes stay, so that documents share what is compiled
 ALL_SMALL = ["compare.seeds=[0]", "train.batch=32", "train.chunk=32", "train.evaluate_chunk=64"]

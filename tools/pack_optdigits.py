@@ -3,7 +3,7 @@
 Usage: PNN_DATA=<folder> python tools/pack_optdigits.py
 
 Reads $PNN_DATA/optdigits/optdigits.tra and .tes, writes orchestrator/datasets/optdigits.npz and prints the
-digest of each member, which orchestrator/data.py repeats. The bytes depend on the input (fixed order, fixed
+digest of each member, which orchestrator/datasets/images.py repeats. The bytes depend on the input (fixed order, fixed
 dates) and on the version of zlib; the digests, of the decompressed members, on the input alone.
 """
 

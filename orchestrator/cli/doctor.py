@@ -21,7 +21,6 @@ from orchestrator import cache, machine
 PACKAGES = ("ray", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "mlflow", "safetensors")
 RAY = (2, 52)  # the first with tokens
 UI_PORT = 5000
-EMBEDDED = ("digits",)
 WRITTEN, APPENDS = 64 << 20, 50
 GiB, MiB = 2**30, 2**20
 UNWRITABLE = "its folder cannot be written: name one in JAX_COMPILATION_CACHE_DIR, or every run compiles anew"
@@ -187,7 +186,7 @@ def _ports(pid: int, wide: dict[str, int]) -> list[int]:
 
 
 def _data() -> Iterator[Line]:
-    from orchestrator.data import LOADERS, DataError, load
+    from orchestrator.data import FOLDERS, LOADERS, DataError, load
 
     root = os.environ.get("PNN_DATA")
     if root is None:
@@ -195,17 +194,19 @@ def _data() -> Iterator[Line]:
     elif not Path(root).is_dir():
         yield Line("BAD", f"PNN_DATA = {root}", "is no folder; name the one that holds the folders of the data sets")
     for name in LOADERS:
-        folder = Path(root or "", name)
-        there = name in EMBEDDED or (root is not None and folder.is_dir())
+        folder = Path(root or "", FOLDERS.get(name, ""))
+        there = name not in FOLDERS or (root is not None and folder.is_dir())
         try:
             data = load(name)
         except DataError as error:
             if there:
                 yield Line("BAD", f"data set {name} is incomplete", f"{error}{_sizes(folder)}")
             else:
-                yield Line("note", f"data set {name} is absent", f"it belongs into {name}/ in the folder PNN_DATA")
+                yield Line(
+                    "note", f"data set {name} is absent", f"it belongs into {FOLDERS[name]}/ in the folder PNN_DATA"
+                )
             continue
-        where = "embedded" if name in EMBEDDED else f"in {folder}"
+        where = f"in {folder}" if name in FOLDERS else "embedded"
         sizes = f"{len(data.x_train):,} training and {len(data.x_test):,} test samples"
         yield Line("ok", f"data set {name}, {where}: {sizes}")
 

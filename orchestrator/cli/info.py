@@ -23,13 +23,14 @@ def list_command() -> None:
         for name in names:
             told = _first_line(own[name].partition(":")[0]) if name in own else "from another package"
             print(f"  {name:16} {told}")
-    from orchestrator.data import LOADERS
+    from orchestrator.data import FOLDERS, LOADERS
 
     root = os.environ.get("PNN_DATA")
     print("data sets:")
     for name in LOADERS:
-        where = "ships with the package" if name == "digits" else f"in PNN_DATA/{name}"
-        there = "" if name == "digits" or (root and (Path(root) / name).is_dir()) else " (not found)"
+        folder = FOLDERS.get(name)
+        where = f"in PNN_DATA/{folder}" if folder else "ships with the package"
+        there = "" if not folder or (root and (Path(root) / folder).is_dir()) else " (not found)"
         print(f"  {name:16} {where}{there}")
 
 

@@ -23,7 +23,7 @@ Array = Any
 @lru_cache(maxsize=4)
 def dataset(spec: Data) -> Dataset:
     """The data set of a run file, checked. Raises `DataError`."""
-    data = split(load(spec.name, path=spec.path, size=spec.size), spec.part)
+    data = split(load(spec.name, path=spec.path, size=spec.size, split=spec.split), spec.part)
     n = spec.train_samples
     if n is None:
         return data

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator import data
 from orchestrator.data import DataError, Dataset, load, split
+from orchestrator.datasets import images
 
 ROOT = Path(data.__file__).parents[1]
 EMBEDDED = ROOT / "orchestrator" / "datasets" / "optdigits.npz"
@@ -199,8 +200,8 @@ TINY = {
 def tiny(tmp_path, monkeypatch) -> Path:
     """The folder of a good set `tiny`, found through PNN_DATA."""
     parts = [(f"{name}.gz", array.shape, hashlib.sha256(idx(array)).hexdigest()) for name, array in TINY.items()]
-    record = data._Record("tiny", 255, 3, "Some Body (2001).", "CC0", "Put it there.", parts)
-    monkeypatch.setitem(data.LOADERS, "tiny", partial(data._read_idx, record))
+    record = images.Record("tiny", 255, 3, "Some Body (2001).", "CC0", "Put it there.", parts)
+    monkeypatch.setitem(data.LOADERS, "tiny", partial(images.read_idx, record))
     monkeypatch.setenv("PNN_DATA", str(tmp_path))
     folder = tmp_path / "tiny"
     folder.mkdir()
