@@ -81,6 +81,8 @@ class Model(Protocol):
 
     `params` is `{"device": ..., "digital": ...}`; only "device" is ever written to a chip. With `key=None`,
     `program` and `respond` answer without cycle noise and without converters: smooth, as the twin needs them.
+    A class whose models do not exist in every size has `sizes`, (most n_in, the one n_out), and raises ValueError for
+    any other.
     """
 
     n_in: int

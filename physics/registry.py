@@ -11,6 +11,7 @@ GROUP = "pnn.substrates"
 SUBSTRATES = {
     "crossbar": "physics.substrates.crossbar:Crossbar",
     "oscillators": "physics.substrates.oscillators:Oscillators",
+    "acoustic": "physics.substrates.acoustic:Acoustic",
     "digital": "physics.substrates.digital:Digital",
 }
 

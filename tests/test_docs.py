@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RUN_DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("architecture", "methods", "data")),
+    *(f"docs/{name}.md" for name in ("architecture", "substrates", "methods", "data")),
 ]
 DOCUMENTS = [*RUN_DOCUMENTS, "CHANGELOG.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/decisions/*.md"))]
 SMALL = ["train.steps=2", "train.evaluate_samples=64"]  # shapes stay, so that documents share what is compiled

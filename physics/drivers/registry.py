@@ -13,6 +13,7 @@ GROUP = "pnn.drivers"
 
 DRIVERS = {
     "timed": "physics.drivers.timed:Timed",
+    "replay": "physics.drivers.replay:Replay",
 }
 
 
