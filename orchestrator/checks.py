@@ -216,6 +216,9 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
                     allowed = f"a substrate with one of {sorted(group.algorithm.pull)}"
                     at = (*where, stage.index, "substrate")
                     found.append(Problem(at, run.network[stage.index].substrate, wrong, allowed=allowed))
+        if group.passes.perturbs == "activity" and not group.passes.tangents:
+            above = [stage for stage in plan.stages[1:] if _leaves_range(plan, group, stage)]
+            found += [_range_problem(run, stage, name, where) for stage in above]
         if group.passes.tangents:
             for stage in plan.stages[group.first :]:
                 at, spec = (*where, stage.index), run.network[stage.index]
@@ -227,6 +230,20 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
                     found.append(Problem((*at, "tiles"), spec.tiles, wrong, allowed="1"))
     too_much = work_problems(plan, data) or memory_problems(plan, data)
     return found + [p if p.where[0] != "network" else _at(p, where) for p in too_much]
+
+
+def _leaves_range(plan: Plan, group: Group, stage: StagePlan) -> bool:
+    """Whether activities that a group perturbs go as they are into a stage that takes a range only."""
+    below, port = plan.stages[stage.index - 1], stage.whole.ports.inputs
+    perturbed = below.trained and group.first <= below.index <= group.last
+    return perturbed and stage.encode in ("none", "rms") and bool(np.isfinite([port.low, port.high]).any())
+
+
+def _range_problem(run: Run, stage: StagePlan, name: str, where: Where) -> Problem:
+    port = stage.whole.ports.inputs
+    wrong = f"takes inputs of {port.low:g} to {port.high:g}, which outputs that {name} perturbs may leave"
+    at = (*where, stage.index, "encode")
+    return Problem(at, stage.encode, wrong, allowed=["clip", "peak"], instead="clip")
 
 
 def _together_problems(run: Run, plan: Plan, where: Where, common: Where) -> list[Problem]:

@@ -48,6 +48,8 @@ def tree(name: str, setting: dict[str, Any], seed: int, part: str) -> dict[str, 
     base = tomllib.loads((ROOT / "examples" / "digits.toml").read_text())
     cls = registry.load(name)
     network = [dict(stage) for stage in base["network"]]
+    if cls().passes().perturbs == "activity":
+        network[1]["encode"] = "clip"
     if cls.route == "local":
         network[1]["encode"] = "peak"
         if cls().predict(10).label == (-1,) and cls.score is registry.load("spsa").score:  # it answers nothing itself

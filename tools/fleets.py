@@ -50,8 +50,8 @@ def tree(name: str, share: str, chips: int, setting: dict[str, float], seed: int
     fleet = {**base["fleet"], "stuck_off": 0.01, "stuck_full": 0.01, "replicas": chips, "share": share}
     if "trim_rate" in setting:
         fleet["trim_rate"] = setting["trim_rate"]
-    data = {**base["data"], "part": part}
-    return {"data": data, "network": base["network"], "fleet": fleet, "method": method, "train": how}
+    data, network = {**base["data"], "part": part}, [base["network"][0], {**base["network"][1], "encode": "clip"}]
+    return {"data": data, "network": network, "fleet": fleet, "method": method, "train": how}
 
 
 def cell(name: str, share: str, chips: int) -> dict[str, Any]:

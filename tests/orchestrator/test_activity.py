@@ -1,5 +1,7 @@
 """Perturbed and followed activities: their mean is the gradient that backpropagation through an exact twin gives."""
 
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
@@ -65,7 +67,7 @@ def test_activities_are_perturbed_without_a_write():
         (entry,) = account.values()
         assert entry.writes == 2, "the first write of two physical stages"
         # the first stage sees the same input in every row, and runs once
-        assert entry.passes == SAMPLES * (1 + 2 * rows) / 3
+        assert entry.passes == Fraction(SAMPLES * (1 + 2 * rows), 3)
 
 
 def test_items_of_some_samples_learn_what_one_of_all_does():

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from algorithms import registry
 from orchestrator import train
 from orchestrator.core import history, records
 from orchestrator.core.coordinator import Coordinator
@@ -16,11 +15,14 @@ from orchestrator.replay import replay
 CROSSBAR = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
 LAST = {"substrate": "crossbar", "size": 10}
 
+CLIPPED = {"network": [CROSSBAR, {**LAST, "encode": "clip"}]}
+# One method of each way through coordinator and workers; all others are in test_conformance.py.
+WAYS = ("spsa", "one-sided-spsa", "physics-aware", "in-silico-noise", "dfa", "node-perturbation", "phyll")
 CASES = {
-    **{name: (name, {}) for name in registry.METHODS},
+    **{name: (name, CLIPPED if name == "node-perturbation" else {}) for name in WAYS},
     **{
-        f"{name}, outputs in two tiles": (name, {"network": [{**CROSSBAR, "tiles": 2}, LAST]})
-        for name in ("spsa", "physics-aware", "dfa", "in-silico-noise")
+        f"{name}, outputs in two tiles": (name, {"network": [{**CROSSBAR, "tiles": 2}, CLIPPED["network"][1]]})
+        for name in ("spsa", "physics-aware", "dfa", "in-silico-noise", "node-perturbation")
     },
     "physics-aware, inputs in two tiles, encoded": (
         "physics-aware",
