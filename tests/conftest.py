@@ -55,6 +55,12 @@ METHODS = {
     "in-silico-noise": {"name": "in-silico-noise"},
     "dfa": {"name": "dfa"},
     "phyll": {"name": "phyll"},
+    "node-perturbation": {"name": "node-perturbation", "probes": 3},
+    "feedback-alignment": {"name": "feedback-alignment"},
+    "augmented-dfa": {"name": "augmented-dfa"},
+    "forward-forward": {"name": "forward-forward"},
+    "self-contrastive": {"name": "self-contrastive"},
+    "local-readout": {"name": "local-readout"},
 }
 
 
@@ -63,6 +69,8 @@ def tree_of(method: str, **changes: Any) -> dict[str, Any]:
     tree = copy.deepcopy({**BASE, "method": METHODS.get(method, {"name": method})})
     if method == "phyll":
         tree["network"] = copy.deepcopy(LOCAL)
+    if method == "node-perturbation":
+        tree["network"][1]["encode"] = "clip"  # what is jittered may leave the range of the inputs
     for key, value in changes.items():
         tree[key] = {**tree[key], **value} if key in ("train", "fleet", "method") else value
     return tree

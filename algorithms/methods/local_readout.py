@@ -3,10 +3,10 @@
     L_l = -log softmax(h_l R_l)[y],      R_l normal with variance 1 / width, [width, classes]
 
 Entries of +-1 would often give two classes equal columns in a narrow stage, which could never tell them apart. The last
-stage is read as it is: there R_l is the identity and L_l the loss of the network. A class is predicted by the
-sum of h_l R_l over the stages, or by the last stage alone. One pass; a stage learns as soon as it has measured.
-Effective dimension per reward: none, the loss is differentiated; lower stages learn what a linear readout can use, not
-what the stages above could.
+stage is read as it is: there R_l is the identity and L_l the loss of the network. A class is predicted by the sum of
+h_l R_l over the stages, or by the last stage alone. One pass; a stage learns as soon as it has measured. Effective
+dimension per reward: none, the loss is differentiated; lower stages learn what a linear readout can use, not what the
+stages above could.
 
 Source: H. Mostafa, V. Ramesh, G. Cauwenberghs, "Deep supervised learning using local errors", Frontiers in Neuroscience
 12:608 (2018), fixed random auxiliary classifiers.

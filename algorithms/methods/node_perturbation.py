@@ -6,6 +6,7 @@
 Two-sided: [L(h + sigma xi_k) - L(h - sigma xi_k)] / (2 sigma) instead. E[delta_h] = dL/dh + O(sigma^2) either way, for
 xi is symmetric. No parameter is perturbed, so nothing is written; what a stage does with delta_h is its own affair: the
 way from its parameters to its outputs is its twin's, or exact where it is digital. Passes: 1 + K, two-sided 1 + 2 K.
+Jittered outputs must be legal inputs of the stage above: `encode = "clip"` or "peak" there, if its inputs have a range.
 
 Effective dimension per reward: D, the number of outputs that are jittered together, for every sample by itself: the
 squared error of delta_h is (D - 1) / K of |dL/dh|^2, and a batch of B samples averages it like B K probes. Noise of one
