@@ -9,7 +9,7 @@ from typing import Any, Literal
 Tree = Mapping[str, Any]
 Reach = Callable[..., float]
 SEEDS = (0, 1, 2, 3, 4)
-SIGNS = {"higher": ">=", "lower": "<=", "near": "="}
+SIGNS = {"higher": (">= ", "-"), "lower": ("<= ", "+"), "near": ("", "±")}
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Bar:
         return missed <= max(self.tolerance, self.errors * error)
 
     def __str__(self) -> str:
-        within = [f"{self.tolerance:.4g}"] if self.tolerance else []
-        within += [f"{self.errors:g} standard errors"] if self.errors else []
-        told = f"{SIGNS[self.better]} {self.value:.4g}"
-        return f"{told} within {' or '.join(within)}" if within else told
+        sign, margin = SIGNS[self.better]
+        told = f"{sign}{self.value:.4g}" + (f" {margin} {self.tolerance:.2g}" if self.tolerance else "")
+        return told + (f" or {self.errors:g} s.e." if self.errors else "")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ Split: none, for there are no data: the loss is linear. Seeds: 10, each the mean
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from orchestrator.reference.case import Bar, Case, Part
 from orchestrator.reference.trial import Trial
@@ -38,6 +41,17 @@ def expected(d: int, K: int, noise: float) -> float:
 
 def cosine(trial: Trial, d: int, K: int, noise: float) -> float:
     """The mean cosine of the estimates of one seed."""
+    import numpy as np
+
+    u = np.random.default_rng(trial.seed).normal(size=d)
+    cosines = estimator(d, K)(trial.seed, (u / np.linalg.norm(u)).astype(np.float32), noise)
+    trial.passes += DRAWS * 2 * K
+    return float(np.mean(cosines))
+
+
+@cache
+def estimator(d: int, K: int) -> Callable[..., Any]:
+    """(seed, unit gradient u [d], noise) -> cosines between u and the estimates [DRAWS], compiled."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -45,22 +59,22 @@ def cosine(trial: Trial, d: int, K: int, noise: float) -> float:
     from algorithms.directions import dense
     from algorithms.methods.spsa import SPSA
 
-    method, params = SPSA(probes=K, scale=SCALE), {"w": np.zeros(d, np.float32)}
+    method, params = SPSA(probes=K, scale=SCALE), np.zeros(d, np.float32)
     passes = method.passes()
     probe, scale = np.array(passes.probe), np.array(passes.scale, np.float32)
-    u = np.random.default_rng(trial.seed).normal(size=d)
-    u = (u / np.linalg.norm(u)).astype(np.float32)
 
-    def estimate(key: jax.Array) -> jax.Array:
-        along, noisy = jax.random.split(key)
-        slopes = jax.lax.map(lambda k: u @ dense(method.perturb((along, (), params), k))["w"], jnp.arange(K))
-        losses = scale * slopes[probe] + noise * SCALE * jax.random.normal(noisy, (len(passes),))
-        g = dense(method.update(along, jnp.int32(0), (), params, losses).gradient)["w"]
+    def estimate(key: jax.Array, u: jax.Array, noise: jax.Array) -> jax.Array:
+        step, other = jax.random.split(key)
+        slopes = jax.lax.map(lambda k: u @ dense(method.perturb((step, (), params), k)), jnp.arange(K))
+        losses = scale * slopes[probe] + noise * SCALE * jax.random.normal(other, (len(passes),))
+        g = dense(method.update(step, jnp.int32(0), (), params, losses).gradient)
         return u @ g / jnp.linalg.norm(g)
 
-    many = jax.jit(lambda seed: jax.lax.map(estimate, jax.random.split(jax.random.key(seed), DRAWS)))
-    trial.passes += DRAWS * len(passes)
-    return float(np.mean(many(trial.seed)))
+    @jax.jit
+    def all_draws(seed: jax.Array, u: jax.Array, noise: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda key: estimate(key, u, noise), jax.random.split(jax.random.key(seed), DRAWS))
+
+    return all_draws
 
 
 def part(d: int, K: int, noise: float) -> Part:
