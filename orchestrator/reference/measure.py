@@ -127,12 +127,11 @@ def measure(
         if not math.isfinite(value):
             yield Measured(part, wanted, tuple(reached), failure=f"seed {seed} came to {value}")
             return
-        # more than the time on the wall if it was trained for another part
-        minutes = max(trial.minutes, (time.perf_counter() - began) / 60)
-        costs = trial.passes, trial.writes, trial.steps, minutes
+        took = (time.perf_counter() - began) / 60
+        costs = trial.passes, trial.writes, trial.steps, trial.minutes or took
         reached.append(Reached(seed, value, *costs, trial.needs_min))
         yield Measured(part, wanted, tuple(reached))
-        left = None if left is None else left - minutes
+        left = None if left is None else left - took
         if trial.needs_min is not None or (left is not None and left <= 0):
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,53 +20,58 @@ Until = Callable[["Point"], bool]
 
 
 class Done(NamedTuple):
-    """A result, the minutes that it took, and those that it would have needed had it not been stopped."""
+    """A result, the minutes that it took, and those that it would have needed had it not been cut short."""
 
     result: Result
     minutes: float
     needs_min: float
+
+    @property
+    def cut(self) -> bool:
+        return self.needs_min > self.minutes
 
 
 _done: dict[str, Done] = {}  # what this process has trained to its end: parts of a case share their yardsticks
 
 
 class Trial:
-    """Trains for one seed, and adds up passes, writes, steps and minutes of all that it trains.
+    """Trains for one seed, and adds up passes, writes, steps and minutes of what it trains.
 
-    limit_min: minutes that it may take; then training stops, and `needs_min` says how many it would have needed.
+    limit_min: minutes from now; then training stops, and `needs_min` says how many it would have needed.
     """
 
     def __init__(self, seed: int, limit_min: float | None = None) -> None:
         self.seed = seed
-        self.limit_min = limit_min
         self.passes: float = 0
         self.writes = self.steps = 0
-        self.minutes = self._needs_min = 0.0
+        self.minutes = 0.0
+        self._end_s = math.inf if limit_min is None else time.perf_counter() + 60 * limit_min
+        self._all: list[Done] = []
 
     @property
     def needs_min(self) -> float | None:
         """None: nothing was cut short."""
-        return self._needs_min if self._needs_min > self.minutes else None
+        return sum(d.needs_min for d in self._all) if any(d.cut for d in self._all) else None
 
     def train(self, tree: Tree, until: Until | None = None, counted: bool = True) -> Result:
         """The result of a run file with this seed, without parameters. Raises what `orchestrator.train` raises.
 
         The seed is that of the run, and numbers the split of a data set that has several. until: stop at the first
-        point of the curve of which it is true. counted: whether passes, writes and steps are added to the trial's.
+        point of the curve of which it is true. counted: whether what it cost is added to the trial.
         """
         tree = seeded(tree, self.seed)
         name = json.dumps(tree, sort_keys=True)
         done = _done.get(name) if until is None else None
         if done is None:
             done = self._trained(tree, until)
-            if until is None and done.needs_min == done.minutes:
+            if until is None and not done.cut:
                 _done[name] = done
+        self._all.append(done)
         if counted:
             self.passes += done.result.passes
             self.writes += done.result.writes
             self.steps += done.result.steps
-        self.minutes += done.minutes
-        self._needs_min += done.needs_min
+            self.minutes += done.minutes
         return done.result
 
     def _trained(self, tree: Tree, until: Until | None) -> Done:
@@ -74,12 +80,7 @@ class Trial:
         from orchestrator.pools.in_process import InProcessPool
         from orchestrator.runfile import Run
 
-        began = time.perf_counter()
-        late = False
-
-        def minutes() -> float:
-            return (time.perf_counter() - began) / 60
-
+        began, late = time.perf_counter(), False
         run = Run.build(dict(tree))
         with closing(InProcessPool(run)) as pool:
             coordinator = Coordinator(run, pool)
@@ -87,7 +88,7 @@ class Trial:
 
             def stop() -> bool:
                 nonlocal late
-                late = told.steps > 0 and self.limit_min is not None and self.minutes + minutes() >= self.limit_min
+                late = told.steps > 0 and time.perf_counter() >= self._end_s
                 return late or bool(until and told.curve and until(told.curve[-1]))
 
             try:
@@ -95,7 +96,7 @@ class Trial:
             except Stopped:
                 pass
             result = api.measure(coordinator)
-        took = minutes()
+        took = (time.perf_counter() - began) / 60
         needs = took * run.train.steps / told.steps if late else took
         return Done(replace(result, params={}), took, needs)
 

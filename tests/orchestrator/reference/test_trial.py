@@ -47,7 +47,7 @@ def test_parts_share_their_yardstick(monkeypatch):
     monkeypatch.setattr(Trial, "_trained", lambda *a: pytest.fail("trained again"))
     second = Trial(0)
     assert ahead(second, TREE, TREE) == 0.0
-    assert second.passes == first.passes and second.minutes == 2 * first.minutes
+    assert second.passes == first.passes and second.minutes == first.minutes, "the cost of a yardstick is not counted"
 
 
 def test_training_stops_where_it_is_solved(monkeypatch):
@@ -82,12 +82,19 @@ def test_a_part_whose_time_is_over_is_started(reference, case, tmp_path):
     assert whole["met"] and whole["started"] is None and [r["steps"] for r in whole["runs"]] == [4, 4]
 
 
-def test_time_is_shared_by_the_seeds():
-    part = Part("part", "%", lambda trial: setattr(trial, "minutes", 5.0) or 1.0, (), (0, 1, 2))
+def test_time_is_shared_by_the_seeds(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def takes_five_minutes(trial):
+        clock[0] += 300.0
+        return 1.0
+
+    part = Part("part", "%", takes_five_minutes, (), (0, 1, 2))
     *_, last = measure(part, part.seeds, [], 9.0, lambda message: None)
     assert len(last.reached) == 2 and last.started and last.needs_min == pytest.approx(15.0)
     *_, last = measure(part, part.seeds, last.reached, 9.0, lambda message: None)
-    assert len(last.reached) == 3 and not last.started
+    assert len(last.reached) == 3 and not last.started and last.minutes == pytest.approx(15.0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
