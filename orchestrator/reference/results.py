@@ -74,10 +74,10 @@ def settings(part: Part) -> list[Any]:
 
 
 def here() -> dict[str, Any]:
-    """Versions, commit and machine of this process; neither its name nor a path."""
+    """Versions and machine of this process; neither its name nor a path."""
     about = environment.describe()
     versions = {"python": about["python"], **{p: about["packages"][p] for p in PACKAGES}}
-    return {"versions": versions, "commit": about["program_commit"], "machine": machine_line()}
+    return {"versions": versions, "machine": machine_line()}
 
 
 def machine_line() -> str:
@@ -108,10 +108,10 @@ def keep(folder: Path, case: Case, m: Measured) -> None:
     parts = read(folder, case.name)
     before = parts.get(m.part.name, {})
     same = before.get("runs") == [r._asdict() for r in m.reached]  # then it was measured where it says it was
-    about = {key: before[key] for key in ("versions", "commit", "machine")} if same else None
+    about = {key: before[key] for key in ("versions", "machine")} if same else None
     parts[m.part.name] = told_of(case, m, about)
-    text = json.dumps({"case": case.name, "parts": list(parts.values())}, indent=1, allow_nan=False)
-    write_text(folder / f"{case.name}.json", text + "\n")
+    lines = ",\n".join(json.dumps(told, allow_nan=False) for told in parts.values())
+    write_text(folder / f"{case.name}.json", f'{{"case": "{case.name}", "parts": [\n{lines}\n]}}\n')
 
 
 def known(folder: Path, case: Case, part: Part) -> list[Reached]:
