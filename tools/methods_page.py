@@ -18,6 +18,7 @@ from algorithms import registry
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "common-task"
 BEGIN, END = "<!-- made by tools/methods_page.py -->", "<!-- end -->"
+PARAMETERS = 2410  # of the common task
 HEAD = (
     "method",
     "route, signal, evidence",
@@ -49,7 +50,7 @@ def crosses(method: Any) -> str:
 
 def passes(method: Any) -> str:
     """Of every sample, with the default settings."""
-    made = method.passes(1)
+    made = method.passes(PARAMETERS)
     return "0 (twin)" if made.on == "twin" else str(1 if made.tangents else len(made))
 
 
@@ -76,6 +77,8 @@ def spread(told: dict[str, Any]) -> float:
 def draw(names: list[str]) -> None:
     """docs/images/methods.svg: accuracy of every method on the common task."""
     known = [(name, told) for name in names if (told := measured(name))]
+    if not known:
+        return
     found = sorted(known, key=lambda one: statistics.fmean(one[1]["accuracy"]))
     plt.rcParams["svg.hashsalt"] = "pnn"
     figure, axes = plt.subplots(figsize=(7, 0.32 * len(found) + 1), layout="constrained")
