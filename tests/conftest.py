@@ -56,6 +56,7 @@ METHODS = {
     "dfa": {"name": "dfa"},
     "phyll": {"name": "phyll"},
     "node-perturbation": {"name": "node-perturbation", "probes": 3},
+    "forward-gradient": {"name": "forward-gradient", "probes": 3},
     "feedback-alignment": {"name": "feedback-alignment"},
     "augmented-dfa": {"name": "augmented-dfa"},
     "forward-forward": {"name": "forward-forward"},

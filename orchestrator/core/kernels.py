@@ -139,6 +139,12 @@ def tangents(stage: StagePlan, params: Tree, h_in: Array, x: Array, v: Array) ->
 
 
 @jax.jit
+def measured(h: Array) -> Array:
+    """Row 0, the only one that is measured where the others are tangents."""
+    return h[:1]
+
+
+@jax.jit
 def stacked(parts: list[Array]) -> Array:
     """Rows one after the other."""
     return jnp.concatenate(parts)

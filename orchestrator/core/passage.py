@@ -84,7 +84,7 @@ class Passage:
         """All rows in one stage: encode, measure every tile that is here, join and decode if all are."""
         (stage,) = stages
         spec, here = self.plan.stages[stage], self.shards.here(work, stage)
-        x = kernels.encode(spec.encode, h_in[:1] if work.passes.tangents else h_in)
+        x = kernels.encode(spec.encode, kernels.measured(h_in) if work.passes.tangents else h_in)
         measures = [self.shards.measure(call, work, stage, t, kernels.tile_input(spec, t, x)) for t in here]
         if len(here) == 1:
             measured = [(yield from measures[0])]

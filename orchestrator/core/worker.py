@@ -194,7 +194,7 @@ class Worker:
             everywhere = {t: part for message in peers for t, part in message.parts.items()}
             v = kernels.join([everywhere[t] for t in sorted(everywhere)], spec.tile_by)
             h, added = self.passage.jittered(call, work, stage, kernels.decode(spec.whole, None, {}, v))
-        x = kernels.encode(spec.encode, h_in[:1] if work.passes.tangents else h_in)
+        x = kernels.encode(spec.encode, kernels.measured(h_in) if work.passes.tangents else h_in)
         cots: dict[int, Array] = {}
         for t in sorted(parts):
             params = self.shards.tile(work, stage, t).params
