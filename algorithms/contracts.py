@@ -138,6 +138,7 @@ class Algorithm:
     spread: ClassVar[Literal["probes", "data"]]
     pull: ClassVar[tuple[str, ...]] = ()
     facts: ClassVar[Facts | None] = None
+    answers: ClassVar[bool] = True  # whether a network whose last stages it trains can predict
     # "itself": `update` gives minus the change, so that the optimiser is a plain step of rate 1
     steps: ClassVar[Literal["gradient", "itself"]] = "gradient"
 

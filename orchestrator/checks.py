@@ -265,6 +265,10 @@ def _together_problems(run: Run, plan: Plan, where: Where, common: Where) -> lis
             wrong = "cannot divide its losses among chips: it compares them with the one without a perturbation"
             fits = [n for n in methods.METHODS if not _compares(methods.load(n)().passes(group.size))]
             found.append(Problem(at, spec.name, wrong, allowed=fits, given=(("fleet", "share"), ("fleet", "replicas"))))
+        if not group.algorithm.answers and group is plan.groups[-1]:
+            wrong = "learns without labels, so that the network would predict nothing"
+            allowed = "another method for the last stage"
+            found.append(Problem(at, spec.name, wrong, allowed=allowed))
         if plan.trims:
             found += _trim_problems(run, plan, group, at, spec.name)
     return found

@@ -68,6 +68,8 @@ METHODS = {
 def tree_of(method: str, **changes: Any) -> dict[str, Any]:
     """A small run by a method; `train`, `fleet` are merged, anything else replaces."""
     tree = copy.deepcopy({**BASE, "method": METHODS.get(method, {"name": method})})
+    if method == "self-contrastive":  # which needs another one to answer
+        tree["network"][-1]["method"] = "dfa"
     if method == "phyll":
         tree["network"] = copy.deepcopy(LOCAL)
     if method == "node-perturbation":

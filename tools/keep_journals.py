@@ -33,6 +33,8 @@ def main(version: str) -> None:
         few = {"probes": 4} if "probes" in registry.load(name).__dataclass_fields__ else {}
         method = {"name": name, **few, **OPTIONS.get(name, {})}
         network = LOCAL if name == "phyll" else TREE["network"]
+        if not registry.load(name).answers:
+            network = [network[0], {**network[1], "method": "dfa"}]
         for keep, journal in (("", {}), ("-digests", {"whole_kB": 0})):
             if keep and name != "dfa":
                 continue

@@ -26,6 +26,7 @@ from algorithms.methods.forward_forward import Contrast
 class SelfContrastive(Contrast):
     """threshold: theta over the width."""
 
+    answers = False
     facts = Facts(
         "none: a loss of its own",
         "for its own loss",

@@ -39,6 +39,8 @@ def tree_of(name, substrate):
     top = dict(HEAD)
     if methods.load(name).signal == "none":
         top["encode"] = "peak"
+    if not methods.load(name).answers:
+        top["method"] = "dfa"
     return {
         "data": {"name": "digits", "size": [4, 4], "train_samples": 100},
         "network": [stage, top],
@@ -171,3 +173,20 @@ def test_a_wrong_twin_turns_the_gradient(name, turned):
     right, wrong = turned[name]
     cos = float(right @ wrong / np.linalg.norm(right) / np.linalg.norm(wrong))
     assert 0.3 < cos < 0.999
+
+
+@pytest.mark.parametrize("name", [n for n in methods.METHODS if not methods.load(n).answers])
+def test_who_answers_nothing_needs_another_above(name):
+    tree = tree_of(name, "crossbar")
+    del tree["network"][1]["method"]
+    with pytest.raises(RunFileError, match="would predict nothing"):
+        Run.build(tree)
+
+
+def test_outputs_that_are_jittered_may_not_leave_the_range_of_the_next_stage():
+    tree = tree_of("node-perturbation", "crossbar")
+    tree["network"][1]["substrate"] = "crossbar"
+    with pytest.raises(RunFileError, match=r"network\[1\].encode .*node-perturbation perturbs may leave"):
+        Run.build(tree)
+    tree["network"][1]["encode"] = "clip"
+    Run.build(tree)

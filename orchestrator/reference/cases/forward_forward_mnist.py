@@ -14,7 +14,7 @@ from orchestrator.reference.trial import accuracy
 EPOCHS = 100
 TREE = {
     "data": {"name": "mnist"},
-    "network": [*digital(1000, 1000, 1000, 10)[:-1], {"substrate": "digital", "size": 10, "decode": "relu"}],
+    "network": [{**stage, "encode": "rms", "decode": "relu"} for stage in digital(1000, 1000, 1000, 10)],
     "method": {"name": "forward-forward", "optimizer": "momentum", "rate": 0.001},
     "train": {"steps": 600 * EPOCHS, "batch": 100, "chunk": 100, "evaluate_every": 600},
 }
