@@ -70,27 +70,30 @@ def run_command(words: list[str], quick: bool, how: How, out: str | None) -> Non
 
 def parts_of(case: Case, folder: Path, how: How) -> Iterator[Measured]:
     """The parts of a case, one after the other; those of a long case share its minutes, and what one leaves goes on."""
-    left = how.minutes
-    for i, part in enumerate(case.parts):
+    missing = {part.name: told for part in case.parts if (told := lacking(part))}
+    left, todo = how.minutes, len(case.parts) - len(missing)
+    for part in case.parts:
         began = time.perf_counter()
-        m = one(case, part, folder, how, left / (len(case.parts) - i) if case.long else None)
-        left -= (time.perf_counter() - began) / 60
+        if part.name in missing:
+            m = Measured(part, part.seeds[: how.seeds], skipped=missing[part.name])
+        else:
+            m = one(case, part, folder, how, left / todo if case.long else None)
+            left, todo = left - (time.perf_counter() - began) / 60, todo - 1
+        told = results.told_of(case, m)
         if how.as_json:
-            sys.stdout.write(json.dumps(results.told_of(case, m)) + "\n")
+            sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()
-        say(f"{part.name}: {results.verdict(results.told_of(case, m))}")
+        say(f"{part.name}: {results.verdict(told)}")
         yield m
 
 
 def one(case: Case, part: Part, folder: Path, how: How, limit_min: float | None) -> Measured:
     """What a part came to; it is kept in the file of its case after each seed."""
     wanted = part.seeds[: how.seeds]
-    if told := lacking(part):
-        return Measured(part, wanted, skipped=told)
     known = results.known(folder, case, part) if how.resume else []
     m = Measured(part, wanted, tuple(r for r in known if r.seed in wanted))
     if limit_min is not None and any((r.needs_min or 0) > limit_min for r in known):
-        return m  # it would be stopped again
+        return m  # it would be cut short again
     for m in measure(part, wanted, known, limit_min, say):
         if m.reached and not m.failure:
             results.keep(folder, case, m)

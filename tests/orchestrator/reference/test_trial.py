@@ -97,6 +97,22 @@ def test_time_is_shared_by_the_seeds(monkeypatch):
     assert len(last.reached) == 3 and not last.started and last.minutes == pytest.approx(15.0)
 
 
+def test_time_is_shared_by_the_parts_that_can_be_measured(reference, part, case, monkeypatch, small_tree):
+    clock, given = [0.0], []
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def takes_a_minute(*a):
+        given.append(a[3])
+        clock[0] += 60.0
+        return measure(*a)
+
+    monkeypatch.setattr("orchestrator.cli.proving.measure", takes_a_minute)
+    never = Part("long/never", "%", accuracy, ({**small_tree("dfa"), "method": {"name": "wishful"}},))
+    long = case(part([1.0], "long/a"), never, part([1.0], "long/b"), long=True)
+    reference([long], "long", "--minutes", 11)
+    assert given == pytest.approx([5.5, 10.0])
+
+
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_the_cosine_is_that_of_its_law(noise):
     d, K = 300, 20
