@@ -190,3 +190,11 @@ def test_outputs_that_are_jittered_may_not_leave_the_range_of_the_next_stage():
         Run.build(tree)
     tree["network"][1]["encode"] = "clip"
     Run.build(tree)
+
+
+def test_a_state_that_is_too_large_is_refused_before_anything_starts():
+    tree = tree_of("population", "digital")
+    tree["network"][0]["size"] = 200
+    tree["method"] = {"name": "population", "strategy": "cma"}
+    with pytest.raises(RunFileError, match=r"cannot train network\[0\]: .* at most 2,000"):
+        Run.build(tree)
