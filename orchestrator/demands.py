@@ -35,9 +35,14 @@ def state_problems(run: Run, plan: Plan, where: Where, common: Where) -> list[Pr
     return list(dict.fromkeys(found))
 
 
-@lru_cache(maxsize=256)
-def _state(algorithm: Algorithm, tile: Any) -> Any:
+def _state(algorithm: Algorithm, tile: Model) -> Any:
     """Of a method for one tile, as shapes."""
+    hashable: Any = tile
+    return _shapes(algorithm, hashable)
+
+
+@lru_cache(maxsize=256)
+def _shapes(algorithm: Algorithm, tile: Any) -> Any:
     return jax.eval_shape(lambda s: algorithm.init(jax.random.key(s), shapes(tile), Place(0, 1)), np.uint32(0))
 
 

@@ -70,7 +70,7 @@ def run_command(words: list[str], quick: bool, how: How, out: str | None) -> Non
 
 def parts_of(case: Case, folder: Path, how: How) -> Iterator[Measured]:
     """The parts of a case, one after the other; those of a long case share its minutes, and what one leaves goes on."""
-    missing = {part.name: told for part in case.parts if (told := lacking(part))}
+    missing = {part.name: why for part in case.parts if (why := lacking(part))}
     left, todo = how.minutes, len(case.parts) - len(missing)
     for part in case.parts:
         began = time.perf_counter()
