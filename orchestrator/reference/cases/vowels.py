@@ -15,7 +15,10 @@ from typing import Any
 from orchestrator.reference.case import Case, Part, Tree
 from orchestrator.reference.trial import accuracy
 
-CROSSBARS = [{"substrate": "crossbar", "size": 24, "decode": "tanh"}, {"substrate": "crossbar", "size": 7}]
+CROSSBARS = [
+    {"substrate": "crossbar", "size": 24, "decode": "tanh"},
+    {"substrate": "crossbar", "size": 7, "encode": "clip"},
+]
 OSCILLATORS = [
     {"substrate": "oscillators", "size": 24},
     {"substrate": "oscillators", "size": 7, "nodes": 31, "trained_gain": True},

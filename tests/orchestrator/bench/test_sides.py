@@ -52,8 +52,9 @@ def test_the_value_is_the_median_of_the_ratios_of_the_rounds(part, measured):
     assert (m.value, m.low, m.high) == (0.5, 0.25, 2.0) and not m.met
     (m,) = measured(part(a, how="ours"))
     assert (m.value, m.low, m.high) == (6.0, 1.0, 9.0) and m.met and m.json()["theirs"] is None
-    (m,) = measured(part(a, {"values": b, "fault": "no value"}, how="ours", key="loss"))
-    assert m.value == 6.0, "theirs need not know it"
+    told = {who: {"about": {}, "versions": {}} for who in ("ours", "theirs")}
+    ours = [{"value": 1.0, "memory": memory} for memory in a]
+    assert measure.judged(part(a, b, how="ours", key="memory"), ours, [{"value": 1.0}] * 5, told).value == 6.0
 
 
 def test_parts_with_the_same_sides_share_their_rounds(part, log, measured):
