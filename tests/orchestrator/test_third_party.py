@@ -60,7 +60,7 @@ class Slope(Algorithm):
     spread = "probes"
     scale: float = 0.05
 
-    def passes(self):
+    def passes(self, size=1):
         return Passes((0, 1), (self.scale, 0.0), (AS_IS,) * 2, perturbs="params")
 
     def perturb(self, context, probe):
