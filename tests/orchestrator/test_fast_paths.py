@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from algorithms.contracts import Perturbation
+from algorithms.contracts import Perturbation, Place
 from algorithms.directions import dense as all_dense
 from algorithms.directions import lazy_low_rank, lazy_normal, lazy_signs
 from algorithms.methods.backprop import PhysicsAware
@@ -52,13 +52,13 @@ def test_a_commit_in_blocks_is_the_commit(method, optimiser, model, monkeypatch)
     for whole in (10**6, 0):
         monkeypatch.setattr(commit, "WHOLE", whole)
         params = commit.first(model, 0.05, KEY)
-        carry = commit.start(maker, KEY, params)
+        carry = commit.start(maker, KEY, params, Place(0, 1))
         for step in range(3):
             mine = evidence_of(method, params, step)
             (done,) = commit.commit(step, [commit.Due(maker, KEY, carry, params, mine)])
             params, carry, info = done.params, done.carry, done.info
             assert done.moved
-        lost = jax.tree.map(lambda e: np.where(np.arange(e.size).reshape(e.shape) == 1, np.nan, e), mine)
+        lost = jax.tree.map(lambda e: np.full_like(e, np.nan), mine)
         (done,) = commit.commit(3, [commit.Due(maker, KEY, carry, params, lost)])
         params, carry = done.params, done.carry
         assert not done.moved
