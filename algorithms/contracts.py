@@ -77,10 +77,6 @@ class Bare(NamedTuple):
     pull: Callable[[Array], tuple[Tree, Array]]
 
 
-def _unknown(v: Array) -> Bare:
-    raise NotImplementedError("This view does not show what a stage does before its activation.")
-
-
 class View(NamedTuple):
     """What a method may know of its stage.
 
@@ -96,8 +92,8 @@ class View(NamedTuple):
     stages: int
     decode_vjp: Callable[[Array, Array], tuple[Tree, Array]]
     device_vjp: Callable[[Array, Array], tuple[Tree, Array]]
-    n_classes: int = 0
-    bare: Callable[[Array], Bare] = _unknown
+    bare: Callable[[Array], Bare]
+    n_classes: int
 
     def vjp(self, x: Array, v: Array, cot_h: Array) -> tuple[Tree, Array]:
         digital, cot_v = self.decode_vjp(v, cot_h)

@@ -16,7 +16,7 @@ from algorithms.contracts import Algorithm, Passes, Place
 from orchestrator.core.plan import Group, Plan, StagePlan
 from orchestrator.core.shapes import shapes
 from orchestrator.problems import Problem, Where
-from orchestrator.spec import Method, Run
+from orchestrator.spec import Fleet, Method, Run
 from physics.contracts import TWIN, Model
 
 
@@ -81,6 +81,10 @@ def _range_problem(run: Run, stage: StagePlan, name: str, where: Where) -> Probl
 def together_problems(run: Run, plan: Plan, where: Where, common: Where) -> list[Problem]:
     """What methods ask of the whole run: how long a batch stays, who takes the steps, one chip for what is compared."""
     found = []
+    if run.fleet.trim_rate != Fleet.model_fields["trim_rate"].default and not plan.trims:
+        wrong, given = f"is of no use to chips that are {run.fleet.share}", (("fleet", "share"),)
+        allowed = 'share = "base+trim"'
+        found.append(Problem(("fleet", "trim_rate"), None, wrong, allowed=allowed, unknown=True, given=given))
     for group in plan.groups:
         spec = run.network[group.first].method or run.method
         at = (*where, group.first, "method") if run.network[group.first].method else common

@@ -21,6 +21,7 @@ from typing import Any
 
 from algorithms import registry
 from orchestrator import Run, train
+from orchestrator.core.plan import build
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs" / "results" / "common-task"
@@ -61,8 +62,6 @@ def tree(name: str, setting: dict[str, Any], seed: int, part: str) -> dict[str, 
     if cls.steps != "itself":
         method["schedule"] = "cosine"
     made = Run.build({**base, "network": network, "method": method, "compare": {}})
-    from orchestrator.core.plan import build
-
     rows = sum(len(group.passes) for group in build(made, 64, 10).groups)
     steps = max(BUDGET // (rows * batch), 1)
     how = {"steps": steps, "batch": batch, "chunk": 64, "seed": seed, "evaluate_every": 1_000_000}

@@ -217,7 +217,7 @@ def view(stage: StagePlan, tile: int, stages: int, n_classes: int, params: Tree,
         return Bare(a, slope, lambda cot_a: mine(*pull(cot_a)))
 
     device_vjp = partial(twin.device_vjp, stage.tiles[tile], params)
-    return View(params, key, stage.index, stages, decode_vjp, device_vjp, n_classes, bare)
+    return View(params, key, stage.index, stages, decode_vjp, device_vjp, bare, n_classes)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

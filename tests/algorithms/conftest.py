@@ -23,7 +23,7 @@ STAGES = {
 
 def view(model, stage, stages, params, key):
     halves = partial(twin.decode_vjp, model, params), partial(twin.device_vjp, model, params)
-    return View(params, key, stage, stages, *halves, CLASSES, lambda v: Bare(*twin.bare(model, params, v)))
+    return View(params, key, stage, stages, *halves, lambda v: Bare(*twin.bare(model, params, v)), CLASSES)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -92,3 +92,8 @@ def test_what_cannot_learn_a_trim_is_refused(changes, told, small_tree):
         tree[key] = {**tree[key], **value} if key == "train" else value
     with pytest.raises(RunFileError, match=told):
         Run.build(tree)
+
+
+def test_a_trim_rate_without_trims_is_refused(small_tree):
+    with pytest.raises(RunFileError, match="trim_rate is of no use to chips that are tied"):
+        Run.build(small_tree("spsa", fleet={"replicas": 2, "share": "tied", "trim_rate": 0.5}))
