@@ -83,7 +83,7 @@ def test_tiles_of_outputs_hand_down_together_what_the_whole_stage_would(draw):
         def device_vjp(x, cot_v):
             return twin.device_vjp(model, mine, x, cot_v)
 
-        view = View(mine, KEY, 0, 2, decode_vjp, device_vjp, 2, lambda v: Bare(*twin.bare(whole, params, v)))
+        view = View(mine, KEY, 0, 2, decode_vjp, device_vjp, lambda v: Bare(*twin.bare(whole, params, v)), 2)
         return jax.jit(lambda: FA.learn(view, Trace(x, v, np.tanh(v)), e))()
 
     (whole_gradient, together), (first, a), (second, b) = part(0, 5), part(0, 2), part(2, 5)
