@@ -184,12 +184,12 @@ def wrong_reference(rng, source):
         if any(k.table == stages[0].table and k.key == "tiles" for k in keys):
             return None
     elif how == "method":
-        number, new = stages[0].number, f"{lines[stages[0].number]}\nmethod = 'mezo'"
-        named = "network[0].method.name = 'mezo'"
+        number, new = stages[0].number, f"{lines[stages[0].number]}\nmethod = 'magic'"
+        named = "network[0].method.name = 'magic'"
         if any(k.table.startswith(f"{stages[0].table}.method") for k in keys):
             return None
     elif how in ("compare", "entry"):
-        number, new, named = len(lines) - 1, "[compare.mezo]\nrate = 0.1\n", "compare.mezo"
+        number, new, named = len(lines) - 1, "[compare.magic]\nrate = 0.1\n", "compare.magic"
         if how == "entry":
             new, named = '[compare.in-silico]\nname = "dfa"\n', "compare.in-silico.name"
         if new.split("\n")[0].strip("[]") in headers.values():

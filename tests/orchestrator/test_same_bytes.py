@@ -164,7 +164,7 @@ def test_the_state_of_a_method_advances_while_the_parameters_wait(small, monkeyp
     from algorithms.contracts import Update
     from algorithms.methods.dfa import DFA
 
-    monkeypatch.setattr(DFA, "init", lambda self, key, params: np.int32(0))
+    monkeypatch.setattr(DFA, "init", lambda self, key, params, place: np.int32(0))
     monkeypatch.setattr(
         DFA, "update", lambda self, key, step, state, params, evidence: Update(evidence, state + 1, step % 2 == 1, {})
     )
