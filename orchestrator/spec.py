@@ -76,7 +76,7 @@ class Stage(Open):
     substrate: str
     size: Positive
     encode: Literal["none", "clip", "peak", "rms"] = "none"
-    decode: Literal["none", "tanh", "relu", "softsign"] = "none"
+    decode: Literal["none", "tanh", "relu", "softsign", "sin"] = "none"
     trained: bool = True
     method: Method | None = None
     tiles: Annotated[int, Field(ge=1, le=64)] = 1

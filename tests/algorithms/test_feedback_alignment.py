@@ -17,6 +17,7 @@ SLOPES = {
     "tanh": lambda a: 1 - np.tanh(a) ** 2,
     "relu": lambda a: (a > 0).astype(float),
     "softsign": lambda a: (1 + np.abs(a)) ** -2,
+    "sin": np.cos,
 }
 
 

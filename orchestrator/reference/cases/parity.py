@@ -2,6 +2,9 @@
 
 Source: A. N. McCaughan et al., APL Machine Learning 1:026118 (2023), and the code of its authors, which trains these
 networks. Published: times to a solution, which are only recalled: none is compared.
+Hidden units are sinusoids, as the response of an interferometer is. With tanh even the exact gradient stays in a local
+minimum: from 100 first weights, Adam by all rows solved XOR from 44 and parity from 18 (from 98 and 94 with the squared
+error), so that the case would measure luck with first weights and not the method.
 Bar: solved, every row right at some time, by each of ten seeds; passes are those until then.
 Split: none, all rows are trained on and tested. Seeds: 10, of the first weights and of the codes.
 """
@@ -19,8 +22,8 @@ def tree(task: str, codes: str) -> Tree:
     data, hidden, rows = TASKS[task]
     return {
         "data": {"name": data},
-        "network": digital(hidden, 1, decode="tanh"),
-        "method": {"name": "mgd", "code": codes, "optimizer": "adam", "rate": 0.02},
+        "network": digital(hidden, 1, decode="sin"),
+        "method": {"name": "mgd", "code": codes, "optimizer": "adam", "scale": 0.05, "rate": 0.03},
         "train": {"steps": 20_000, "batch": rows, "chunk": rows, "evaluate_every": 50, "evaluate_chunk": rows},
     }
 

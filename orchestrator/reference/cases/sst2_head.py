@@ -26,9 +26,9 @@ def tree(**method: Any) -> Tree:
 
 
 RUNS = {
-    "weighted": tree(name="spsa-1.5", probes=15),
+    "weighted": tree(name="1.5-spsa", probes=15),
     "two-sided": tree(name="spsa", probes=16),
-    "one-sided": tree(name="spsa-one-sided", probes=31),
+    "one-sided": tree(name="one-sided-spsa", probes=31),
 }
 
 
