@@ -65,6 +65,11 @@ METHODS = {
 }
 
 
+def some_slow(cases: Any, quick: Any) -> list[Any]:
+    """All cases for `parametrize`; those that are not among the quick ones are marked slow."""
+    return [pytest.param(case, marks=[] if case in quick else pytest.mark.slow) for case in cases]
+
+
 def tree_of(method: str, **changes: Any) -> dict[str, Any]:
     """A small run by a method; `train`, `fleet` are merged, anything else replaces."""
     tree = copy.deepcopy({**BASE, "method": METHODS.get(method, {"name": method})})

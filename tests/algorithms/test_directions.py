@@ -20,6 +20,7 @@ from algorithms.directions import (
     signs,
     threefry,
 )
+from tests.conftest import some_slow
 
 make = partial(jax.jit, static_argnums=1)(signs)
 tree = jax.jit(rademacher)
@@ -137,7 +138,7 @@ def test_normal_is_nearly_normal():
     assert np.mean(z**4) == pytest.approx(2.93, abs=5 * np.sqrt(96 / len(z)))
 
 
-@pytest.mark.parametrize("K", [1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3])
+@pytest.mark.parametrize("K", some_slow([1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3], quick=[1, TOGETHER]))
 def test_a_mixture_is_the_sum_in_order_and_every_product_is_exact(kind, K):
     """Bit for bit what numpy adds in float32: so it is the same whether the compiler fuses or not."""
     coefficients = np.random.default_rng(K).normal(size=K).astype(np.float32)

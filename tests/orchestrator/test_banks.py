@@ -11,6 +11,7 @@ from orchestrator.core.work import Call
 from orchestrator.pools.in_process import InProcessPool
 from orchestrator.replay import replay
 from physics.contracts import Refused
+from tests.conftest import some_slow
 
 CROSSBAR = {"substrate": "crossbar", "size": 6, "decode": "tanh"}
 LAST = {"substrate": "crossbar", "size": 10, "encode": "clip"}
@@ -69,10 +70,10 @@ def measured(run):
     return coordinator.plan, evidence, account, point, coordinator.told.ledger.total("evaluate")
 
 
-SLOW = {"in-silico-noise, own", "phyll, tied", "es, tied, more items than chips"}
+QUICK = {"spsa, own", "spsa, tied, fewer items than chips", "dfa, own", "phyll, own"}
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow if c in SLOW else ()) for c in CASES])
+@pytest.mark.parametrize("case", some_slow(CASES, quick=QUICK))
 def test_chips_together_are_the_chips_one_by_one(case, monkeypatch):
     method, fleet, network = CASES[case]
     run = run_of(method, fleet, network)

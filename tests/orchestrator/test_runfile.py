@@ -154,7 +154,12 @@ def test_mistakes_in_set(tmp_path):
     text = '[[network]]\nsubstrate = "crossbar"\nsize = 10\n'
     sets = ["trian.steps=3", "network.7.size=3", "method.name=magic", "nonsense"]
     told = refusal(text, tmp_path, sets)
-    for expected in ("trian is not a field", "did you mean train?", "network has no entry 7", "'magic' is not a method"):
+    for expected in (
+        "trian is not a field",
+        "did you mean train?",
+        "network has no entry 7",
+        "'magic' is not a method",
+    ):
         assert expected in told
     assert "--set train.steps=-1: train.steps = -1" in refusal(text, tmp_path, ["train.steps=-1"])
 

@@ -11,6 +11,7 @@ from orchestrator.journal import journal
 from orchestrator.kept import read_history
 from orchestrator.pools.in_process import InProcessPool
 from orchestrator.replay import replay
+from tests.conftest import some_slow
 
 CROSSBAR = {"substrate": "crossbar", "size": 16, "decode": "tanh"}
 LAST = {"substrate": "crossbar", "size": 10}
@@ -56,6 +57,7 @@ CASES = {
     "spsa, three tied chips": ("spsa", {"fleet": {"replicas": 3, "share": "tied"}}),
     "physics-aware, two own chips": ("physics-aware", {"fleet": {"replicas": 2}}),
 }
+SLOW = {"phyll below dfa", "physics-aware, outputs in two tiles", "in-silico-noise, outputs in two tiles"}
 
 
 def answers(result):
@@ -64,7 +66,7 @@ def answers(result):
     return result.parameters_sha256, result.accuracy, result.accuracy_promised, result.loss, total
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some_slow(CASES, quick=set(CASES) - SLOW))
 def test_one_worker_equals_many(case, small, tmp_path):
     method, changes = CASES[case]
     reference = None

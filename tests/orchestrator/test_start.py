@@ -15,7 +15,7 @@ from orchestrator import cache
 from orchestrator.core import commit, kernels, keys, task, tile, trees
 from orchestrator.core.coordinator import Coordinator
 from orchestrator.pools.in_process import InProcessPool
-from tests.conftest import METHODS
+from tests.conftest import METHODS, some_slow
 
 ROOT = Path(__file__).parents[2]
 MODULES = (commit, kernels, keys, task, tile, trees, physics.simulated, physics.driven)
@@ -44,7 +44,9 @@ def compiled():
     return names
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", some_slow(METHODS, quick=["spsa", "low-rank-es", "dfa", "phyll", "node-perturbation"])
+)
 def test_nothing_is_compiled_after_the_first_steps_and_nothing_is_eager(method, small, compiled):
     """An operation outside of `jit` is compiled under its own name, such as `jit(broadcast_in_dim)`."""
     run = small(method, train={"steps": 100, "seed": 77, "batch": 48})
@@ -59,7 +61,7 @@ def test_nothing_is_compiled_after_the_first_steps_and_nothing_is_eager(method, 
     assert compiled == []
 
 
-@pytest.mark.parametrize("method", ["spsa", "dfa"])
+@pytest.mark.parametrize("method", some_slow(["spsa", "dfa"], quick=["spsa"]))
 def test_a_second_start_compiles_nothing(method, tmp_path, surroundings):
     run = ROOT / "examples" / "tiny.toml"
     options = ["--local", "--set", f"method.name={method}", "--set", "train.steps=3"]

@@ -12,6 +12,7 @@ from orchestrator.problems import RunFileError
 from orchestrator.replay import replay
 from physics import hosted
 from physics.contracts import DeviceError
+from tests.conftest import some_slow
 
 JAMS = """
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def trained(tree, count=1):
         pool.close()
 
 
-@pytest.mark.parametrize("method", ["spsa", "es", "rank", "physics-aware", "dfa", "phyll"])
+@pytest.mark.parametrize("method", some_slow(KINDS, quick=["spsa", "phyll"]))
 def test_the_same_bytes_for_any_number_of_workers(method):
     one = trained(tree(method))
     assert one.calls == one.passes * 3 or one.passes * 3 > one.calls > 0
