@@ -19,7 +19,10 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Handlers for a `with` block; called, it says whether to stop. Until `be_patient` the first signal ends all."""
+    """Handlers for a `with` block; called, it says whether to stop. Until `be_patient` the first signal ends all.
+
+    After a signal the process ends behind the block, and says so; a further one would only cut that short.
+    """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.signum: int | None = None
@@ -33,7 +36,7 @@ class Interrupts:
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, handler if self.signum is None else signal.SIG_IGN)
 
     def __call__(self) -> bool:
         return self.signum is not None

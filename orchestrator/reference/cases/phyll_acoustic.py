@@ -3,8 +3,9 @@
 Source: A. Momeni et al., Science 382:1297 (2023), and the repository of its authors (MIT): two layers, each a fixed
 transform of the cavity and a trained digital layer of 20 units, theta 4, Adam with rate 5e-4, 200 epochs, ten seeds.
 Published: an accuracy that is in the paper only and was not looked up, so none is given here, and the case is only
-reported. Differences: the cavity is a model of its 10,000 measured pairs; one update a batch, where the authors make
-ten, so more epochs; the last layer has as many units as classes.
+reported. Differences: the cavity is a model of its 10,000 measured pairs; a layer sees only the cavity, where the
+authors lay its input beside; the last layer has as many units as classes; one update a batch, where the authors make
+ten, so more epochs. The sharper theta of 16 and the rate are the best of nine settings that were tried on seed 0.
 Split: seed n takes the n-th seeded split. Seeds: 10.
 """
 
@@ -22,7 +23,7 @@ TREE = {
         CAVITY,
         {"substrate": "digital", "size": 7, "decode": "relu"},
     ],
-    "method": {"name": "phyll", "theta": 4.0, "rate": 0.005, "schedule": "cosine"},
+    "method": {"name": "phyll", "theta": 16.0, "rate": 0.01, "schedule": "cosine"},
     "train": {"steps": 2000, "batch": 64, "chunk": 64},
 }
 CASE = Case(
