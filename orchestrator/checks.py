@@ -208,7 +208,7 @@ def _plan_problems(run: Run, base: Where, own_network: bool = False) -> list[Pro
         for stage in plan.stages[group.first : group.last + 1]:
             found += _stage_problems(run, plan, group, stage, name, (*where, stage.index), base or ("method",))
         if group.algorithm.route == "chain":
-            for stage in plan.stages[group.first :]:
+            for stage in plan.stages[group.lowest :]:
                 trained_here = stage.trained and stage.group == group.index  # then what it needs was checked above
                 if not trained_here and not set(group.algorithm.pull) & stage.whole.capabilities:
                     wrong = f"offers no way back for {name} below it"

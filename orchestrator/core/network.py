@@ -209,7 +209,7 @@ def _reply(
     chain = group.algorithm.route == "chain"
     for spec, stage, trace in reversed(list(zip(course.stages, stages, traces, strict=True))):
         learns = spec.index <= group.last and spec.trained
-        if spec.index < group.first or not (chain or learns):
+        if spec.index < group.lowest or not (chain or learns):
             continue
         x = kernels.rows(trace.x, trace.v)
         if learns:

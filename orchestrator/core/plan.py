@@ -82,6 +82,7 @@ class Group:
     index: int
     first: int
     last: int  # inclusive
+    lowest: int  # the first trained one: what the readout sends goes no further down
     algorithm: Algorithm
     optimiser: Optimiser
     passes: Passes
@@ -285,10 +286,11 @@ def build(run: Run, n_features: int, n_classes: int) -> Plan:
         width = spec.size
     groups = []
     for g, (first, last) in enumerate(bounds):
-        trained = [m for s in stages[first : last + 1] if s.trained for m in s.tiles]
-        n, algorithm = sum(size(shapes(m)) for m in trained), algorithms[g]
+        trained = [s for s in stages[first : last + 1] if s.trained]
+        n, algorithm = sum(size(shapes(m)) for s in trained for m in s.tiles), algorithms[g]
+        lowest = trained[0].index if trained else len(stages)
         optimiser = Optimiser.of(chosen[first], run.train.steps, itself=algorithm.steps == "itself")
-        groups.append(Group(g, first, last, algorithm, optimiser, algorithm.passes(max(n, 1)), n))
+        groups.append(Group(g, first, last, lowest, algorithm, optimiser, algorithm.passes(max(n, 1)), n))
     return Plan(run, tuple(stages), tuple(groups), n_features, n_classes, overlay, MIXED in labels)
 
 

@@ -124,10 +124,11 @@ class Worker:
                 continue
             chain = group.algorithm.route == "chain"
             error = next(m[work.name] for m in errors if work.name in m)
-            signal = _summed([m[work.name] for m in cots]) if chain and cots else error
+            above = [m[work.name] for m in cots if work.name in m]
+            signal = _summed(above) if chain and above else error
             for stage in reversed(range(segment.first, min(segment.last, len(self.plan.stages)))):
                 learns = stage <= group.last and self.plan.stages[stage].trained
-                if stage < group.first or not (chain or learns):
+                if stage < group.lowest or not (chain or learns):
                     continue
                 parts = self._learn(call, work, stage, signal, [m[work.name] for m in peers if work.name in m], report)
                 if chain and stage > segment.first:

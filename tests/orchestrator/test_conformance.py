@@ -18,8 +18,9 @@ from physics.substrates.crossbar import Crossbar
 STEPS, BATCH = 2, 8
 # What makes a method small; those that are not here are small as they are, or take few probes.
 FEW = {"probes": 3, "population": 4}
-HEAD = {"substrate": "digital", "size": 10}
-# A stage of each substrate that can stand between 16 inputs and ten classes; others are asked for as they are.
+HEAD = {"substrate": "digital", "size": 2}
+# A stage of each substrate that can stand between four bits, with two labels beside them, and two classes; others are
+# asked for as they are.
 STAGES = {
     "oscillators": {"substrate": "oscillators", "size": 6, "nodes": 17},
     "acoustic": {"substrate": "acoustic", "size": 20, "trained": False},
@@ -42,10 +43,10 @@ def tree_of(name, substrate):
     if not methods.load(name).answers:
         top["method"] = "dfa"
     return {
-        "data": {"name": "digits", "size": [4, 4], "train_samples": 100},
+        "data": {"name": "parity-4"},
         "network": [stage, top],
         "method": method,
-        "train": {"steps": STEPS, "batch": BATCH, "chunk": 4, "rows": 4, "evaluate_samples": 20, "evaluate_every": 100},
+        "train": {"steps": STEPS, "batch": BATCH, "chunk": 4, "rows": 4, "evaluate_every": 100},
     }
 
 
@@ -55,7 +56,7 @@ def missing(name, substrate, tree):
     if not stage.get("trained", True):
         return frozenset()
     options = {k: v for k, v in stage.items() if k not in ("substrate", "size", "decode", "trained")}
-    model = substrates.load(substrate)(n_in=16, n_out=stage["size"], **options)
+    model = substrates.load(substrate)(n_in=4, n_out=stage["size"], **options)
     return methods.load(name)().needs(bool(model.ports.params)) - model.capabilities
 
 
@@ -194,7 +195,14 @@ def test_outputs_that_are_jittered_may_not_leave_the_range_of_the_next_stage():
 
 def test_a_state_that_is_too_large_is_refused_before_anything_starts():
     tree = tree_of("population", "digital")
-    tree["network"][0]["size"] = 200
+    tree["network"][0]["size"] = 500
     tree["method"] = {"name": "population", "strategy": "cma"}
     with pytest.raises(RunFileError, match=r"cannot train network\[0\]: .* at most 2,000"):
         Run.build(tree)
+
+
+def test_what_stands_below_all_that_learns_needs_no_way_back():
+    tree = tree_of("feedback-alignment", "acoustic")
+    Run.build(tree)
+    with pytest.raises(RunFileError, match=r"network\[1\].substrate = 'acoustic' offers no way back"):
+        Run.build({**tree, "network": [{**HEAD, "size": 4, "encode": "clip"}, *tree["network"]]})

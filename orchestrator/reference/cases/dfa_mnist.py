@@ -5,6 +5,8 @@ augmented DFA, which needs no derivative of the physics. Published: that both co
 number for this network. Bars: DFA within 1 point of backpropagation, augmented DFA within 1.5.
 Physics-aware training of digital stages is backpropagation: the chip is the twin. Each method has the rate, of 0.004,
 0.008 and 0.016, that is best on a validation part of the training images; after five epochs DFA is still behind.
+Augmented DFA has tanh, whose slope the cosine resembles, and backpropagation in the same network beside it: with relu,
+whose slope is a step, the cosine left it 4.7 points behind.
 Split: the 60,000 and 10,000 images of MNIST. Seeds: 3, of the first weights, the batches and the random feedback.
 """
 
@@ -17,20 +19,20 @@ SEEDS = (0, 1, 2)
 EPOCH = 234  # steps
 
 
-def tree(method: str, rate: float) -> Tree:
+def tree(method: str, rate: float, decode: str = "relu") -> Tree:
     return {
         "data": {"name": "mnist"},
-        "network": digital(256, 10),
+        "network": digital(256, 10, decode=decode),
         "method": {"name": method, "optimizer": "adam", "rate": rate, "schedule": "cosine"},
         "train": {"steps": 5 * EPOCH, "batch": 256, "chunk": 256, "evaluate_every": EPOCH},
     }
 
 
-BACKPROP = tree("physics-aware", 0.008)
+BACKPROP = {"relu": tree("physics-aware", 0.008), "tanh": tree("physics-aware", 0.016, "tanh")}
 
 
-def part(method: str, rate: float, within: float) -> Part:
-    given = tree(method, rate), BACKPROP
+def part(method: str, rate: float, decode: str, within: float) -> Part:
+    given = tree(method, rate, decode), BACKPROP[decode]
     return Part(f"dfa-mnist/{method}", "points above backpropagation", ahead, given, SEEDS, bar=Bar(0.0, within))
 
 
@@ -40,8 +42,8 @@ CASE = Case(
     "Nokland 2016; Nakajima et al. 2022",
     "60,000 training and 10,000 test images",
     (
-        Part("dfa-mnist/backpropagation", "% correct", accuracy, (BACKPROP,), SEEDS),
-        part("dfa", 0.016, 1.0),
-        part("augmented-dfa", 0.016, 1.5),
+        Part("dfa-mnist/backpropagation", "% correct", accuracy, (BACKPROP["relu"],), SEEDS),
+        part("dfa", 0.016, "relu", 1.0),
+        part("augmented-dfa", 0.008, "tanh", 1.5),
     ),
 )
