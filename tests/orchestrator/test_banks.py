@@ -108,6 +108,23 @@ def test_banks_are_the_same_for_any_number_of_workers(method, share, tmp_path):
     assert results[1].ledger.by_worker["train"].keys() == {0, 1} or share == "tied"
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("share", ["own", "tied"])
+@pytest.mark.parametrize("method", ["spsa", "low-rank-es", "dfa", "phyll"])
+def test_banks_in_actors_give_the_same_bytes(method, share, cluster, monkeypatch):
+    monkeypatch.undo()  # actors have banks of the usual size
+    run = run_of(method, {"replicas": plan.BANK + 5, "share": share}, "and digital", chunk=12, evaluate_samples=4)
+    pool = cluster.pool(run, 2)
+    try:
+        sharded = train(run, pool)
+    finally:
+        pool.close()
+    here = train(run)
+    assert sharded.parameters_sha256 == here.parameters_sha256 and sharded.ledger.total() == here.ledger.total()
+    assert sharded.accuracy == here.accuracy
+
+
 def test_a_chip_without_a_finite_loss_keeps_its_parameters_and_the_others_of_its_bank_do_not():
     worker = InProcessPool(run_of("spsa", {}))._workers[0]
     before = worker.parameters()[1]

@@ -141,7 +141,7 @@ def test_who_declares_no_twin_never_touches_one(name, poison):
 def learnt(name):
     """What a method learns of nominal chips in the first step."""
     tree = tree_of(name, "crossbar")
-    tree["network"][1]["substrate"] = "crossbar"
+    tree["network"][1] |= {"substrate": "crossbar", "encode": "clip"}
     tree["fleet"] = {"mismatch": 0.0, "noise": 0.0, "drift": 0.0}
     run = Run.build(tree)
     coordinator = Coordinator(run, InProcessPool(run))
@@ -160,7 +160,7 @@ def turned():
     with pytest.MonkeyPatch.context() as patch:
 
         def wrong(self):
-            return Crossbar(self.n_in, self.n_out, mismatch=0.5).fabricate(jax.random.key(5))
+            return Crossbar(self.n_in, self.n_out, mismatch=0.3).fabricate(jax.random.key(5))
 
         patch.setattr(Crossbar, "nominal", wrong)
         found = {name: (right[name], learnt(name)) for name in WITH}
@@ -186,7 +186,7 @@ def test_who_answers_nothing_needs_another_above(name):
 
 def test_outputs_that_are_jittered_may_not_leave_the_range_of_the_next_stage():
     tree = tree_of("node-perturbation", "crossbar")
-    tree["network"][1]["substrate"] = "crossbar"
+    tree["network"][1] |= {"substrate": "crossbar", "encode": "clip"}
     with pytest.raises(RunFileError, match=r"network\[1\].encode .*node-perturbation perturbs may leave"):
         Run.build(tree)
     tree["network"][1]["encode"] = "clip"
