@@ -120,12 +120,11 @@ class Worker:
         below: dict[Name, dict[int, Array]] = {}
         for work in self._work(call):
             group = work.group
-            if not group.algorithm.replies:
+            if not group.algorithm.replies or segment.last <= group.lowest:
                 continue
             chain = group.algorithm.route == "chain"
             error = next(m[work.name] for m in errors if work.name in m)
-            above = [m[work.name] for m in cots if work.name in m]
-            signal = _summed(above) if chain and above else error
+            signal = _summed([m[work.name] for m in cots]) if chain and cots else error
             for stage in reversed(range(segment.first, min(segment.last, len(self.plan.stages)))):
                 learns = stage <= group.last and self.plan.stages[stage].trained
                 if stage < group.lowest or not (chain or learns):

@@ -186,7 +186,7 @@ def test_who_answers_nothing_needs_another_above(name):
 
 def test_outputs_that_are_jittered_may_not_leave_the_range_of_the_next_stage():
     tree = tree_of("node-perturbation", "crossbar")
-    tree["network"][1] |= {"substrate": "crossbar", "encode": "clip"}
+    tree["network"][1]["substrate"] = "crossbar"
     with pytest.raises(RunFileError, match=r"network\[1\].encode .*node-perturbation perturbs may leave"):
         Run.build(tree)
     tree["network"][1]["encode"] = "clip"

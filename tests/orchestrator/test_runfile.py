@@ -1,5 +1,7 @@
 """Run files: what is accepted, and that everything wrong is told at once with its line."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from pydantic import TypeAdapter
 
 from orchestrator import Run, train
 from orchestrator.problems import RunFileError
+from orchestrator.spec import Stage
 from orchestrator.spelling import nearest
 from orchestrator.toml_text import find_line
 
@@ -219,3 +222,10 @@ def test_a_perturbation_that_leaves_no_room_is_refused_before_the_start(small_tr
         Run.build(tree)
     tree["method"]["scale"] = 0.9  # and first parameters keep the distance that commits keep
     assert train(Run.build(tree)).steps == 3
+
+
+def test_run_files_know_the_activations_of_the_physics():
+    """Run files are read without JAX, so they name the activations again."""
+    from physics.decoding import ACTIVATIONS, Decode
+
+    assert get_args(Stage.model_fields["decode"].annotation) == get_args(Decode) == tuple(ACTIVATIONS)

@@ -39,6 +39,10 @@ CASES = {
         "physics-aware",
         {"network": [{**CROSSBAR, "method": {"name": "spsa", "probes": 8}}, LAST]},
     ),
+    "physics-aware above what is not trained": (
+        "physics-aware",
+        {"network": [{**CROSSBAR, "trained": False}, {**CROSSBAR, "encode": "peak"}, LAST]},
+    ),
     "physics-aware below spsa": (
         "physics-aware",
         {"network": [CROSSBAR, {**LAST, "method": {"name": "spsa", "probes": 8}}]},

@@ -3,8 +3,9 @@
 Source: A. N. McCaughan et al., APL Machine Learning 1:026118 (2023), and the code of its authors, which trains these
 networks. Published: times to a solution, which are only recalled: none is compared.
 Hidden units are sinusoids, as the response of an interferometer is. With tanh even the exact gradient stays in a local
-minimum: from 100 first weights, Adam by all rows solved XOR from 44 and parity from 18 (from 98 and 94 with the squared
-error), so that the case would measure luck with first weights and not the method.
+minimum: of 100 first weights, with inputs of -1 and 1, Adam by all rows solved XOR from 41 to 44 and parity from 14 to
+18, by its rate, in 6,000 steps (with the squared error, at best 98 % and 94 % of 50, in 10,000), so that the case would
+measure luck with first weights and not the method.
 Bar: solved, every row right at some time, by each of ten seeds; passes are those until then.
 Split: none, all rows are trained on and tested. Seeds: 10, of the first weights and of the codes.
 """
